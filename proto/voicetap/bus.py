@@ -1,0 +1,168 @@
+"""Sockets: the only file that imports zmq. Options that must not be forgotten are set here, once.
+
+What the options are for was measured: LINGER's default hangs on exit; without ZAP_DOMAIN any HTTP client
+can speak ZMTP/1.0 to a NULL socket, ipc included; HANDSHAKE_IVL keeps idle connections from eating
+descriptors; a reconnect on ipc costs microseconds, so it is tried every 20 ms and never backed off.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import zmq
+
+from .codec import ProtocolError, decode, encode
+from .config import SettingsError
+from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
+from .security import ZAP_DOMAIN, Curve, stays_on_this_machine
+from .settings import Settings
+
+LINGER_MS = 250  # how long a closing socket may still send
+RECONNECT_MS = 20
+HANDSHAKE_MS = 2000
+MAX_MESSAGES_PER_TURN = 200  # of one receiver, so that a flood cannot starve the heartbeat
+_COMPLAIN_EVERY_S = 60.0
+
+log = logging.getLogger("bus")
+
+
+class Sender:
+    """The sending end of a link. Never blocks: what cannot be sent is counted in `drops`."""
+
+    def __init__(self, socket: zmq.Socket, link: Link):
+        self._socket = socket
+        self._link = link
+        self.drops = 0
+
+    def send(self, message: object, topic: str | None = None) -> bool:
+        """False when the queue is full; then the message is gone, and the caller knows."""
+        parts = [encode(message)]
+        if self._link.pattern is Pattern.PUB_SUB:
+            parts.insert(0, (topic or topic_of(message)).encode())
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            self.drops += 1
+            return False
+        return True
+
+
+class Receiver:
+    """The receiving end of a link. Refuses, counts and once a minute names what is not for it."""
+
+    def __init__(self, socket: zmq.Socket, link: Link):
+        self.socket = socket
+        self._link = link
+        self._parts = 2 if link.pattern is Pattern.PUB_SUB else 1
+        self._complain_after_s = 0.0
+        self.refused = 0
+
+    def __iter__(self) -> Iterator[object]:
+        """The messages that are waiting, at most MAX_MESSAGES_PER_TURN; never blocks."""
+        for _ in range(MAX_MESSAGES_PER_TURN):
+            try:
+                parts = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                yield self._message(parts)
+            except ProtocolError as error:
+                self._refuse(error)
+
+    def _message(self, parts: list[bytes]) -> object:
+        if len(parts) != self._parts:
+            raise ProtocolError(f"{len(parts)} parts, not {self._parts}")
+        message = decode(parts[-1], self._link.max_bytes)
+        if type(message) not in self._link.carries:
+            raise ProtocolError(f"{type(message).__name__} does not belong here")
+        return message
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self.refused += 1
+        if time.monotonic() >= self._complain_after_s:
+            self._complain_after_s = time.monotonic() + _COMPLAIN_EVERY_S
+            log.warning("%s: refused a message: %s (%d so far)", self._link.full_name, error, self.refused)
+
+
+class Bus:
+    """A context and its sockets, closed in reverse order by `with`. Belongs to one thread."""
+
+    def __init__(self, service: str, settings: Settings):
+        self._service = service
+        self._runtime_dir = settings.runtime_dir
+        self._addresses = addresses_of(settings)
+        self._curve = Curve(settings.curve_dir) if settings.curve_dir else None
+        self._poller = zmq.Poller()
+        self._socket_files: list[Path] = []
+
+    def __enter__(self) -> "Bus":
+        with ExitStack() as stack:
+            self._context = stack.enter_context(zmq.Context())
+            self._context.linger = LINGER_MS
+            self._context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+            self._context.setsockopt(zmq.RECONNECT_IVL_MAX, 0)
+            self._context.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+            self._context.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN.encode())
+            if self._curve:
+                stack.enter_context(self._curve.authenticator(self._context))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for path in self._socket_files:  # while the service still holds its lock, and before they close
+            path.unlink(missing_ok=True)
+        self._stack.close()
+
+    def sender(self, link: Link) -> Sender:
+        return Sender(self._open(link, zmq.PUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH), link)
+
+    def receiver(self, link: Link, topics: tuple[str, ...] = ("",)) -> Receiver:
+        """Topics are prefixes: `transcript.final/` is the finals of all sources."""
+        socket = self._open(link, zmq.SUB if link.pattern is Pattern.PUB_SUB else zmq.PULL)
+        if link.pattern is Pattern.PUB_SUB:
+            for topic in topics:
+                socket.subscribe(topic)
+        self._poller.register(socket, zmq.POLLIN)
+        return Receiver(socket, link)
+
+    def watch(self, fd: int) -> None:
+        """Makes `wait` return when `fd` is readable."""
+        self._poller.register(fd, zmq.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        self._poller.unregister(fd)
+
+    def wait(self, timeout_s: float) -> set[int]:
+        """Until any receiver or watched descriptor has something; the readable descriptors."""
+        return {item for item, _ in self._poller.poll(max(0, int(timeout_s * 1000))) if isinstance(item, int)}
+
+    def close(self, end: Sender | Receiver) -> None:
+        """Closes one socket early, dropping what it still holds: its peer is a new process."""
+        socket = end._socket if isinstance(end, Sender) else end.socket
+        if isinstance(end, Receiver):
+            self._poller.unregister(socket)
+        socket.close(linger=0)
+
+    def _open(self, link: Link, kind: int) -> zmq.Socket:
+        address = link.address(self._runtime_dir, self._addresses)
+        socket = self._stack.enter_context(self._context.socket(kind))
+        socket.sndhwm = socket.rcvhwm = link.depth
+        socket.maxmsgsize = link.max_bytes
+        binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
+        if address.startswith("tcp://"):
+            self._secure(socket, address, binds)
+        if binds:
+            socket.bind(address)
+            if address.startswith("ipc://"):
+                self._socket_files.append(Path(address.removeprefix("ipc://")))
+        else:
+            socket.connect(address)
+        return socket
+
+    def _secure(self, socket: zmq.Socket, address: str, binds: bool) -> None:
+        if self._curve:
+            self._curve.apply(socket, server=binds)
+        elif not stays_on_this_machine(address):
+            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")

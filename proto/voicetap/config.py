@@ -1,0 +1,179 @@
+"""Reads the settings: one voicetap.toml and VOICETAP_* variables over it.
+
+Every service checks the whole file and environment, so a misspelt name stops the first process that
+starts, with the nearest right one. Lists are written with `;` in a variable.
+"""
+
+import dataclasses
+import difflib
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from .settings import Settings
+
+PREFIX = "VOICETAP_"
+# Handed from process to process, not settings of a person.
+INTERNAL = frozenset({"VOICETAP_CONFIG", "VOICETAP_SUPERVISOR_PID", "VOICETAP_CAPTURE_COUNT"})
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown, of the wrong type or out of range; the text is one line to act on."""
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process, with runtime_dir filled in. Raises SettingsError."""
+    values = _from_file(environ)
+    for name, text in environ.items():
+        if name.startswith(PREFIX) and name not in INTERNAL:
+            _put(values, *_place(name), text)
+    settings = _build(Settings, values, "")
+    return dataclasses.replace(settings, runtime_dir=settings.runtime_dir or default_runtime_dir(environ))
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The VOICETAP_* variables that make another process load these settings; defaults are left out."""
+    return {
+        variable(section, spec.name): _as_text(value)
+        for section, spec, value in _walk(settings)
+        if value != spec.default
+    }
+
+
+def describe() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting as (section, name, default, meaning): for the README, its test, and `voicetap settings`."""
+    for section, spec, value in _walk(Settings()):
+        yield section, spec.name, _as_text(value), spec.metadata["doc"]
+
+
+def variable(section: str, name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + "_".join(part.upper() for part in (section, name) if part)
+
+
+def default_runtime_dir(environ: Mapping[str, str] = os.environ) -> str:
+    """$XDG_RUNTIME_DIR/voicetap; else /run/voicetap where it can be used; else a private one in /tmp.
+
+    The last is the same for every process of a user, so that a tap finds it; `runtime.prepare` refuses it when
+    it belongs to somebody else.
+    """
+    if base := environ.get("XDG_RUNTIME_DIR"):
+        return f"{base}/voicetap"
+    if os.access("/run/voicetap", os.W_OK) or os.access("/run", os.W_OK):
+        return "/run/voicetap"
+    return f"{tempfile.gettempdir()}/voicetap-{os.getuid()}"
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The voicetap.toml in force: $VOICETAP_CONFIG, ./, $XDG_CONFIG_HOME/voicetap/, /etc/voicetap/."""
+    if named := environ.get("VOICETAP_CONFIG"):
+        return Path(named)
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
+    places = [Path("voicetap.toml"), Path(home, "voicetap/voicetap.toml"), Path("/etc/voicetap/voicetap.toml")]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _from_file(environ: Mapping[str, str]) -> dict:
+    if not (path := config_path(environ)):
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _walk(settings: Settings) -> Iterator[tuple[str, dataclasses.Field, object]]:
+    for outer in dataclasses.fields(settings):
+        value = getattr(settings, outer.name)
+        if dataclasses.is_dataclass(value):
+            yield from ((outer.name, spec, getattr(value, spec.name)) for spec in dataclasses.fields(value))
+        else:
+            yield "", outer, value
+
+
+def _place(name: str) -> tuple[str, str]:
+    places = {variable(section, spec.name): (section, spec.name) for section, spec, _ in _walk(Settings())}
+    if name not in places:
+        raise SettingsError(f"unknown variable {name}{nearest(name, places)}")
+    return places[name]
+
+
+def _put(values: dict, section: str, name: str, text: str) -> None:
+    target = values.setdefault(section, {}) if section else values
+    target[name] = text
+
+
+def _build(cls: type, values: dict, section: str) -> object:
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+    for name in values:
+        if name not in specs:
+            raise SettingsError(f"unknown setting {_dotted(section, name)}{nearest(name, specs)}")
+    return cls(**{name: _value(specs[name], value, section) for name, value in values.items()})
+
+
+def _value(spec: dataclasses.Field, value: object, section: str) -> object:
+    name = _dotted(section, spec.name)
+    if dataclasses.is_dataclass(spec.type):
+        if not isinstance(value, dict):
+            raise SettingsError(f"{name} is a section, written [{name}]")
+        return _build(spec.type, value, spec.name)
+    return _checked(spec, _typed(spec.type, value, name), name)
+
+
+def _typed(kind: object, value: object, name: str) -> object:
+    if kind == tuple[str, ...]:
+        items = value.split(";") if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return tuple(item.strip() for item in items if item.strip())
+    elif kind is bool and isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    elif kind in (int, float) and type(value) in (int, float, str):
+        return _number(kind, value, name)
+    elif type(value) is kind:
+        return value
+    return _refuse(kind, value, name)
+
+
+def _number(kind: type, value: int | float | str, name: str) -> int | float:
+    try:
+        number = kind(value)
+    except (ValueError, OverflowError):
+        _refuse(kind, value, name)
+    return number if isinstance(value, str) or number == value else _refuse(kind, value, name)
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _refuse(kind: object, value: object, name: str) -> None:
+    raise SettingsError(f"{name} is {value!r}, not {_KINDS.get(kind, 'a list of texts')}")
+
+
+def _checked(spec: dataclasses.Field, value: object, name: str) -> object:
+    minimum, maximum, choices = (spec.metadata[key] for key in ("minimum", "maximum", "choices"))
+    if choices and value not in choices:
+        raise SettingsError(f"{name} is {value!r}{nearest(str(value), choices)}; it may be {', '.join(choices)}")
+    # written so that nan is out of range too
+    if (minimum is not None and not value >= minimum) or (maximum is not None and not value <= maximum):
+        upper = "" if maximum is None else f" and at most {maximum}"
+        raise SettingsError(f"{name} is {value}, it must be at least {minimum}{upper}")
+    return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean THIS?`, or nothing where nothing is near."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def _dotted(section: str, name: str) -> str:
+    return f"{section}.{name}" if section else name
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ";".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

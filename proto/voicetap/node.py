@@ -1,0 +1,185 @@
+"""One process on the bus: its lock, its sockets, its heartbeat, its orderly end.
+
+Three deaths, one cure. A crash: supervisord restarts it. A hang: faulthandler, armed anew with every beat,
+prints where it hangs and ends the process, even while C code holds the GIL. A freeze: the watchdog misses
+the beat. The beat is sent by the work loop and means that the loop turned.
+"""
+
+import faulthandler
+import logging
+import os
+import resource
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from . import links, logs, runtime
+from .bus import Bus, Receiver, Sender
+from .config import SettingsError, load
+from .links import Link
+from .messages import Heartbeat, SourceState
+from .settings import Settings
+
+BEAT_S = 0.5
+LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
+
+log = logging.getLogger("node")
+
+
+class ConfigError(ValueError):
+    """No restart will cure it: no such device, no such model. The text is one line to act on."""
+
+
+class Node:
+    """A service on the bus.
+
+    `with Node("vad", settings) as node:` then `while node.alive(): node.wait(0.1); ...`. Set `state`,
+    `detail`, `queue_depth`, `deadline_ns` and `sources` whenever they change: the next beat carries them.
+    """
+
+    def __init__(self, service: str, settings: Settings, number: int = 0):
+        self.service = service
+        self.name = f"{service}-{number}" if number else service
+        self.settings = settings
+        self.boot_id = secrets.token_hex(4)
+        self.state = "starting"
+        self.detail = ""
+        self.queue_depth = 0
+        self.deadline_ns = 0
+        self.drops = 0  # beyond what the sockets count
+        self.sources: tuple[SourceState, ...] = ()
+        self.stopping = False
+        self._bus = Bus(service, settings)
+        self._senders: list[Sender] = []
+        self._receivers: list[Receiver] = []
+        self._beats = 0
+        self._next_beat_s = 0.0
+
+    def __enter__(self) -> "Node":
+        with ExitStack() as stack:  # closes everything if anything below fails
+            lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
+            lock.acquire(LOCK_PATIENCE_S)
+            stack.callback(lock.release)
+            stack.enter_context(self._bus)
+            self._pulse = self.sender(links.HEARTBEAT.of(self.name))
+            stack.enter_context(_Signals(self._stop, self._bus))
+            stack.callback(faulthandler.cancel_dump_traceback_later)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def sender(self, link: Link) -> Sender:
+        self._senders.append(sender := self._bus.sender(link))
+        return sender
+
+    def receiver(self, link: Link, topics: tuple[str, ...] = ("",)) -> Receiver:
+        self._receivers.append(receiver := self._bus.receiver(link, topics))
+        return receiver
+
+    def close(self, end: Sender | Receiver) -> None:
+        """Closes one socket early; its counts stay."""
+        (self._senders if isinstance(end, Sender) else self._receivers).remove(end)
+        self.drops += end.drops if isinstance(end, Sender) else end.refused
+        self._bus.close(end)
+
+    def watch(self, fd: int) -> None:
+        """Makes `wait` return when `fd` is readable."""
+        self._bus.watch(fd)
+
+    def wait(self, timeout_s: float) -> set[int]:
+        """Until a message, a signal or a watched descriptor; at most until the next beat."""
+        return self._bus.wait(min(timeout_s, max(0.0, self._next_beat_s - time.monotonic())))
+
+    def alive(self) -> bool:
+        """True until told to stop. Call once per turn of the work loop: it beats."""
+        self.beat()
+        return not self.stopping
+
+    def beat(self) -> None:
+        """Sends the heartbeat when it is due; for the loops of a drain, after `alive` is False."""
+        now_s = time.monotonic()
+        if now_s < self._next_beat_s:
+            return
+        self._next_beat_s = now_s + BEAT_S
+        self._beats += 1
+        faulthandler.dump_traceback_later(self.settings.stall_s, exit=True)
+        self._pulse.send(self._heartbeat())
+
+    def beat_now(self) -> None:
+        """For a change of state that others wait for."""
+        self._next_beat_s = 0.0
+        self.beat()
+
+    def _heartbeat(self) -> Heartbeat:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return Heartbeat(
+            service=self.service,
+            name=self.name,
+            pid=os.getpid(),
+            boot_id=self.boot_id,
+            seq=self._beats,
+            state="draining" if self.stopping else self.state,
+            detail=self.detail,
+            queue_depth=self.queue_depth,
+            drops=self.drops + sum(end.drops for end in self._senders) + sum(end.refused for end in self._receivers),
+            deadline_ns=self.deadline_ns,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            rss_bytes=_rss_bytes(),
+            sources=self.sources,
+        )
+
+    def _stop(self) -> None:
+        if self.stopping:
+            os._exit(1)  # asked twice: at once, and the kernel cleans up
+        self.stopping = True
+
+
+def run(service: str, main: Callable[[Settings], None]) -> None:
+    """The `__main__` of a service: settings, logging, and one line instead of a traceback for what users cause."""
+    logs.set_up(service, "INFO")
+    try:
+        settings = load()
+        logs.set_up(service, settings.log_level)
+        main(settings)
+    except (SettingsError, ConfigError) as error:
+        log.error("%s", error)
+        sys.exit(runtime.EX_CONFIG)
+    except runtime.AddressInUse as error:
+        log.error("%s", error)
+        sys.exit(runtime.EX_TEMPFAIL)
+
+
+class _Signals:
+    """SIGTERM and SIGINT call `stop`; a wake-up descriptor ends the poll they arrive in."""
+
+    def __init__(self, stop: Callable[[], None], bus: Bus):
+        self._stop = stop
+        self._bus = bus
+
+    def __enter__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._bus.watch(self._read_fd)
+        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._bus.unwatch(self._read_fd)
+        signal.set_wakeup_fd(self._old_fd)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def _handle(self, number: int, frame: object) -> None:
+        os.read(self._read_fd, 64)  # so that the next poll waits again
+        self._stop()
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

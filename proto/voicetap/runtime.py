@@ -1,0 +1,84 @@
+"""The runtime directory, and the locks that keep a second instance of a service out of it."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+EX_TEMPFAIL = 75  # sysexits.h: somebody else holds it, try again
+EX_CONFIG = 78  # sysexits.h: no restart will cure it
+
+
+class AddressInUse(RuntimeError):
+    """A live instance holds the name; the text says which process."""
+
+
+def prepare(runtime_dir: str) -> Path:
+    """Makes the runtime directory, private to this user. Raises OSError if that cannot be had."""
+    path = Path(runtime_dir)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to another user: set runtime_dir to a directory of your own")
+    path.chmod(0o700)
+    return path
+
+
+class Lock:
+    """An flock on `<name>.lock`, held as long as the process lives; the file holds the owner's pid.
+
+    A second binder of an ipc path silently steals it, so a service takes its lock before it binds and
+    unlinks its sockets only while it holds it.
+    """
+
+    def __init__(self, runtime_dir: Path, name: str):
+        self.path = runtime_dir / f"{name}.lock"
+        self._fd = -1
+
+    def acquire(self, patience_s: float) -> None:
+        """Raises AddressInUse when a live process still holds the lock after `patience_s`."""
+        deadline_s = time.monotonic() + patience_s
+        while not self._try():
+            if time.monotonic() >= deadline_s:
+                raise AddressInUse(f"{self.path.stem} runs already, as process {self.owner() or 'unknown'}")
+            time.sleep(0.02)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """Gives the lock back and removes its file; for those who wait it is as if it never was."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = -1
+
+    def owner(self) -> int:
+        """The pid in the file, or 0."""
+        try:
+            return int(self.path.read_text() or 0)
+        except (OSError, ValueError):
+            return 0
+
+    def _try(self) -> bool:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_ino == self.path.stat().st_ino:  # else the last owner removed it meanwhile
+                self._fd = fd
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass  # held, or removed between open and stat: the caller tries again
+        os.close(fd)
+        return False
+
+
+def is_held(runtime_dir: Path, name: str) -> bool:
+    """Whether a live process holds the lock."""
+    lock = Lock(runtime_dir, name)
+    if not lock.path.exists():
+        return False
+    try:
+        lock.acquire(patience_s=0)
+    except AddressInUse:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,85 @@
+"""All settings of the bundle: the one table. `config` reads them; the README's table is made of them.
+
+`[vad] threshold` in voicetap.toml is VOICETAP_VAD_THRESHOLD in the environment, and --help's default.
+"""
+
+from dataclasses import dataclass, field
+
+
+def setting(default, doc, *, minimum=None, maximum=None, choices=None):
+    """A field of a settings class: its default, what it means, and what it may be."""
+    return field(default=default, metadata={"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices})
+
+
+# fmt: off
+@dataclass(frozen=True)
+class CaptureSettings:
+    pace: str = setting("realtime", "how fast files are read: realtime, or max (as fast as vad follows)", choices=("realtime", "max"))
+    channel: int = setting(-1, "channel of the device to use, from 0; -1 mixes all of them", minimum=-1, maximum=63)
+    no_data_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60)
+    retry_max_s: float = setting(10.0, "longest wait between two tries to open a lost device", minimum=0.1, maximum=300)
+    ring_s: float = setting(600.0, "sound kept for repair, in seconds (32 kB each)", minimum=10, maximum=7200)
+
+
+@dataclass(frozen=True)
+class VadSettings:
+    threshold: float = setting(0.5, "speech probability that starts speech", minimum=0.01, maximum=0.99)
+    release_threshold: float = setting(0.35, "speech probability below which speech pauses", minimum=0.01, maximum=0.99)
+    onset_ms: int = setting(96, "speech this long starts an utterance", minimum=32, maximum=1000)
+    pre_roll_ms: int = setting(400, "sound kept from before the onset", minimum=0, maximum=2000)
+    min_speech_ms: int = setting(200, "utterances with less speech than this are not transcribed", minimum=0, maximum=5000)
+    endpoint_ms: int = setting(550, "silence that ends an utterance", minimum=64, maximum=10_000)
+    tail_ms: int = setting(200, "silence kept after the last speech", minimum=0, maximum=2000)
+    soft_limit_s: float = setting(12.0, "from this length on, any breath ends the utterance", minimum=1, maximum=60)
+    hard_limit_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60)
+    lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.2, maximum=60)
+    max_attempts: int = setting(3, "workers that may be lost over one utterance before it counts as failed", minimum=1, maximum=20)
+
+
+@dataclass(frozen=True)
+class TranscribeSettings:
+    engine: str = setting("auto", "auto, faster-whisper, pocketsphinx, or one added by an entry point")
+    model: str = setting("tiny.en", "faster-whisper: a size (tiny.en … large-v3-turbo), a directory or a hub id")
+    offline: bool = setting(False, "never ask the hub for a model")
+    device: str = setting("auto", "where faster-whisper computes", choices=("auto", "cpu", "cuda"))
+    compute_type: str = setting("default", "CTranslate2's compute type; default is int8 on a CPU, float16 on CUDA")
+    threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256)
+    workers: int = setting(1, "number of transcribe processes", minimum=1, maximum=32)
+    beam_size: int = setting(5, "beam of the search; 1 is greedy", minimum=1, maximum=20)
+    language: str = setting("", "language code such as en; empty detects it (.en models are English)")
+    task: str = setting("transcribe", "transcribe, or translate into English", choices=("transcribe", "translate"))
+    initial_prompt: str = setting("", "text that sets style and vocabulary")
+    hotwords: str = setting("", "words to expect, separated by spaces")
+    word_times: bool = setting(True, "times and probabilities of every word")
+    deadline_factor: float = setting(6.0, "a decode may take this many times the length of its audio", minimum=0.1, maximum=1000)
+    deadline_min_s: float = setting(20.0, "and at least this long", minimum=0.1, maximum=3600)
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    persist: str = setting("", "directory that keeps the history across reboots; empty keeps it in runtime_dir")
+    max_age_days: float = setting(30.0, "older entries are deleted; 0 keeps all", minimum=0)
+    max_mb: float = setting(100.0, "the oldest entries are deleted beyond this size; 0 keeps all", minimum=0)
+    order_wait_s: float = setting(30.0, "longest wait for a missing utterance before later ones are published", minimum=0, maximum=3600)
+
+
+@dataclass(frozen=True)
+class WatchdogSettings:
+    silent_s: float = setting(2.0, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60)
+    start_s: float = setting(20.0, "time a service may take from its start to its first heartbeat", minimum=1, maximum=600)
+
+
+@dataclass(frozen=True)
+class Settings:
+    runtime_dir: str = setting("", "directory of sockets and state; default $XDG_RUNTIME_DIR/voicetap, else /run/voicetap")
+    sources: tuple[str, ...] = setting(("mic",), "what to listen to: [NAME=]mic | mic:DEVICE | file:PATH | raw:PATH, one entry each")
+    addresses: tuple[str, ...] = setting((), "addresses other than the default, LINK=ADDRESS, such as transcript=tcp://127.0.0.1:5708")
+    curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys DIR)")
+    log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    stall_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    vad: VadSettings = field(default_factory=VadSettings)
+    transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
+# fmt: on

@@ -1,0 +1,155 @@
+"""The Tap: transcripts for any program, each once and in order.
+
+It subscribes first and asks for the history second, so nothing falls between; a jump in `journal_seq`, or a
+head beyond the last entry, makes it ask again.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+
+from . import links
+from .bus import Bus
+from .config import load
+from .messages import (
+    Entry,
+    Failed,
+    Final,
+    Gap,
+    HistoryEnd,
+    HistoryRequest,
+    Interim,
+    JournalHead,
+    SpeechStarted,
+    SpeechStopped,
+    Status,
+)
+from .settings import Settings
+
+HISTORY_LIMIT = 500  # entries per request: bounds what one answer can flood
+ASK_AGAIN_S = 0.5
+_ENTRIES = (Final, Failed, Gap)
+_TOPICS = {
+    "finals": ("transcript.final/", "transcript.failed/", "transcript.gap/"),
+    "interims": ("transcript.interim/",),
+    "events": ("speech.started/", "speech.stopped/", "status/"),
+}
+
+Heard = Entry | Interim | SpeechStarted | SpeechStopped | Status
+
+
+class Tap:
+    """Transcripts as they are published. Iterate it; close it, or use it in a `with` block.
+
+    `since`: first replay what journal holds from this `journal_seq` on (1 is the oldest); None starts now.
+    `interims`, `events`: also the words while they are spoken, and speech and status events.
+    `source`: only this one. A plain Tap yields each Final, Failed and Gap once, in order of `journal_seq`;
+    `next_seq` is where a later Tap goes on. Not safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        since: int | None = None,
+        *,
+        interims: bool = False,
+        events: bool = False,
+        source: str = "",
+        settings: Settings | None = None,
+    ):
+        self.next_seq = since
+        self.journal_id = ""
+        self._source = source
+        self._name = f"tap-{secrets.token_hex(6)}"
+        self._bus = Bus("app", settings or load())
+        self._bus.__enter__()
+        wanted = ["finals", *(["interims"] if interims else []), *(["events"] if events else [])]
+        topics = [topic for kind in wanted for topic in _TOPICS[kind]]
+        self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
+        self._history = self._bus.sender(links.HISTORY)
+        self._ahead: dict[int, Entry] = {}
+        self._ready: list[Heard] = []
+        self._asked_s = 0.0
+
+    def __enter__(self) -> "Tap":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the sockets. May be called again."""
+        if self._bus:
+            self._bus.__exit__()
+            self._bus = None
+
+    def __iter__(self) -> Iterator[Heard]:
+        """For ever: blocks until there is something to yield."""
+        while True:
+            if (heard := self.next(timeout_s=1.0)) is not None:
+                yield heard
+
+    def next(self, timeout_s: float) -> Heard | None:
+        """The next message, or None after `timeout_s` seconds without one."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._ready:
+            for message in self._transcript:
+                self._take(message)
+            if not self._ready and (left_s := deadline_s - time.monotonic()) <= 0:
+                return None
+            elif not self._ready:
+                self._bus.wait(min(left_s, ASK_AGAIN_S))
+        return self._ready.pop(0)
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, JournalHead):
+            self._follow(message.journal_id, message.first_seq, message.next_seq)
+        elif isinstance(message, HistoryEnd):
+            self._skip_to(message.first_seq)
+            self._asked_s = 0.0
+            self._follow(message.journal_id, message.first_seq, message.head_seq)
+        elif isinstance(message, _ENTRIES):
+            self._take_entry(message)
+        elif self._wanted(message):
+            self._ready.append(message)
+
+    def _take_entry(self, entry: Entry) -> None:
+        if self.next_seq is None:
+            self.next_seq = entry.journal_seq
+        if entry.journal_seq >= self.next_seq:
+            self._ahead[entry.journal_seq] = entry
+        self._release()
+        if self._ahead:
+            self._ask()
+
+    def _release(self) -> None:
+        while (entry := self._ahead.pop(self.next_seq, None)) is not None:
+            self.next_seq += 1
+            if self._wanted(entry):
+                self._ready.append(entry)
+
+    def _follow(self, journal_id: str, first_seq: int, head_seq: int) -> None:
+        if self.journal_id != journal_id:
+            restarted_from_nothing = bool(self.journal_id)
+            self.journal_id = journal_id
+            if restarted_from_nothing:
+                self._ahead.clear()
+                self.next_seq = first_seq
+        if self.next_seq is None:
+            self.next_seq = head_seq
+        elif self.next_seq < head_seq:
+            self._ask()
+
+    def _skip_to(self, first_seq: int) -> None:
+        """Past what retention has deleted."""
+        if self.next_seq < first_seq:
+            self.next_seq = first_seq
+            self._release()
+
+    def _ask(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= ASK_AGAIN_S:
+            self._asked_s = now_s
+            self._history.send(HistoryRequest(requester=self._name, since=self.next_seq, limit=HISTORY_LIMIT))
+
+    def _wanted(self, message: Heard) -> bool:
+        return not self._source or message.source == self._source
