@@ -1,0 +1,57 @@
+"""The import rules that keep the parts apart."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ONLY_IN = {  # each heavy library is imported in as few files as it can be
+    "zmq": {"proto/voicetap/bus.py", "proto/voicetap/security.py"},
+    "msgpack": {"proto/voicetap/codec.py"},
+    "pyaudio": {"services/capture/voicetap_capture/microphone.py"},
+    "soxr": {"services/capture/voicetap_capture/resampler.py"},
+    "av": {"services/capture/voicetap_capture/file.py"},
+    "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
+    "faster_whisper": {"services/transcribe/voicetap_transcribe/whisper.py"},
+    "pocketsphinx": {"services/transcribe/voicetap_transcribe/sphinx.py"},
+    "silero_vad": set(),
+    "torch": set(),
+}
+
+
+def sources() -> list[Path]:
+    folders = ("proto", "services", "bundle")
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py") if ".venv" not in path.parts)
+
+
+def imports() -> Iterator[tuple[Path, str]]:
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for name in names:
+                yield path.relative_to(ROOT), name.split(".")[0]
+
+
+def test_heavy_libraries_stay_in_their_file():
+    assert [] == [(str(p), lib) for p, lib in imports() if lib in ONLY_IN and str(p) not in ONLY_IN[lib]]
+
+
+def test_services_know_only_themselves_and_the_contract():
+    for path, package in imports():
+        if package.startswith("voicetap_"):
+            assert package in path.parts, f"{path} imports {package}"
+
+
+def test_top_folders_are_not_packages():
+    for folder in ("proto", "services", "bundle", "deploy", "tests", "bench", "tools"):
+        assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_the_contract_alone_is_enough_for_an_app():
+    code = "import sys; from voicetap import Tap; print(' '.join({n.split('.')[0] for n in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "onnxruntime", "av", "pyaudio", "click", "rich", "supervisor"} & set(loaded)
