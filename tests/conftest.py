@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rig import processes
 
+from rig import processes
 from voicetap import config
 from voicetap.settings import Settings
 

@@ -22,7 +22,7 @@ def environment(runtime_dir: Path, **settings: str) -> dict[str, str]:
 
 def start(module: str, runtime_dir: Path, *arguments: str, **settings: str) -> subprocess.Popen:
     """`python -W error -m MODULE ARGUMENTS`, its output in `<module>.log` beside the runtime directory."""
-    log = open(Path(f"{runtime_dir}-{module}.log"), "ab")  # noqa: SIM115  the child keeps it
+    log = open(Path(f"{runtime_dir}-{module}.log"), "ab")
     with log:
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-m", module, *arguments],
