@@ -149,7 +149,7 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
     except (SettingsError, ConfigError) as error:
         log.error("%s", error)
         sys.exit(runtime.EX_CONFIG)
-    except runtime.AddressInUse as error:
+    except runtime.Unavailable as error:
         log.error("%s", error)
         sys.exit(runtime.EX_TEMPFAIL)
 

@@ -1,25 +1,36 @@
 """The runtime directory, and the locks that keep a second instance of a service out of it."""
 
+import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from .config import SettingsError
 
 EX_TEMPFAIL = 75  # sysexits.h: somebody else holds it, try again
 EX_CONFIG = 78  # sysexits.h: no restart will cure it
 
 
-class AddressInUse(RuntimeError):
+class Unavailable(RuntimeError):
+    """Something is not to be had now, but may be at the next start. The text is one line to act on."""
+
+
+class AddressInUse(Unavailable):
     """A live instance holds the name; the text says which process."""
 
 
 def prepare(runtime_dir: str) -> Path:
-    """Makes the runtime directory, private to this user. Raises OSError if that cannot be had."""
+    """Makes the runtime directory, private to this user. Raises SettingsError if that cannot be had."""
     path = Path(runtime_dir)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path} belongs to another user: set runtime_dir to a directory of your own")
-    path.chmod(0o700)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link that somebody else laid out
+            raise PermissionError(errno.EPERM, "it belongs to another user")
+        path.chmod(0o700)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise SettingsError(f"runtime_dir {path}: {error.strerror}; set it to a directory of your own") from None
     return path
 
 
@@ -41,8 +52,9 @@ class Lock:
             if time.monotonic() >= deadline_s:
                 raise AddressInUse(f"{self.path.stem} runs already, as process {self.owner() or 'unknown'}")
             time.sleep(0.02)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk: only the text of somebody else's AddressInUse needs the pid
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Gives the lock back and removes its file; for those who wait it is as if it never was."""

@@ -1,0 +1,64 @@
+"""Answers to those who ask for entries they missed: one bounded answer a turn, so that asking starves nobody."""
+
+import re
+from collections.abc import Iterable
+
+from voicetap.bus import Receiver, Sender
+from voicetap.messages import Entry, HistoryEnd, HistoryRequest
+
+from .store import Store
+
+MAX_REQUESTERS = 100  # that wait for their turn; the others ask again
+MAX_ENTRIES = 500  # of one answer
+MAX_ANSWER_BYTES = 256 << 10  # of one answer, so that it takes a small part of a beat
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # it becomes a topic
+
+
+class History:
+    """Requests in, entries on `history/REQUESTER` out."""
+
+    def __init__(self, requests: Receiver, transcript: Sender, store: Store):
+        self._requests = requests
+        self._transcript = transcript
+        self._store = store
+        self._waiting: dict[str, HistoryRequest] = {}  # the newest of each
+        self.refused = 0
+
+    def __bool__(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._waiting)
+
+    def take_requests(self) -> None:
+        for request in self._requests:
+            known = request.requester in self._waiting
+            if not _NAME.fullmatch(request.requester) or (len(self._waiting) >= MAX_REQUESTERS and not known):
+                self.refused += 1
+            else:
+                self._waiting[request.requester] = request
+
+    def answer_one(self, unstored: Iterable[Entry], head_seq: int) -> None:
+        """The request that has waited longest; `unstored` entries follow those in the store."""
+        if not self._waiting:
+            return
+        request = self._waiting.pop(next(iter(self._waiting)))
+        entries = self._entries(request, unstored)
+        topic = f"history/{request.requester}"
+        for entry in entries:
+            self._transcript.send(entry, topic)
+        self._transcript.send(
+            HistoryEnd(
+                requester=request.requester,
+                journal_id=self._store.journal_id,
+                first_seq=self._store.first_seq,
+                next_seq=entries[-1].journal_seq + 1 if entries else head_seq,
+                head_seq=head_seq,
+            ),
+            topic,
+        )
+
+    def _entries(self, request: HistoryRequest, unstored: Iterable[Entry]) -> list[Entry]:
+        limit = max(0, min(request.limit, MAX_ENTRIES))
+        if entries := self._store.read(request.since, limit, MAX_ANSWER_BYTES):
+            return entries
+        later = [entry for entry in unstored if entry.journal_seq >= max(1, request.since)]
+        return sorted(later, key=lambda entry: entry.journal_seq)[:limit]
