@@ -1,0 +1,121 @@
+"""The cut list of one source: where its utterances and gaps are, in a SQLite file. Positions only, never sound.
+
+What is decided is committed here before anything is sent, so a restarted vad never cuts the same sound
+differently. `synchronous` is off: the file must survive the death of the process, not of the machine.
+"""
+
+import logging
+import sqlite3
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+log = logging.getLogger("cutlist")
+
+OPEN, SPEECH, SHORT, GAP, FAILED = "open", "speech", "short", "gap", "failed"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One number of a stream. `kind` is open (announced, not ended), speech, short, gap or failed."""
+
+    stream: str
+    number: int
+    kind: str
+    first_seq: int
+    last_seq: int
+    onset_seq: int
+    start_position: int
+    end_position: int
+    wall_ns: int
+    ended_ns: int = 0
+    reason: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a stream is decided: everything before `seq` (at `position`) is; and its last number."""
+
+    stream: str
+    seq: int
+    position: int
+    last_number: int = 0
+    gaps: int = 0
+    gap_seq: int = -1  # the frame after the last gap: a gap heard again after a restart is not a new one
+
+
+_COLUMNS = ", ".join(spec.name for spec in fields(Cut))
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS cuts ({_COLUMNS}, PRIMARY KEY (stream, number));
+CREATE TABLE IF NOT EXISTS marks (stream PRIMARY KEY, seq, position, last_number, gaps, gap_seq);
+"""
+
+
+class CutList:
+    """Changes are kept from `commit` on. A damaged file is replaced by an empty one."""
+
+    def __init__(self, path: Path):
+        self.was_damaged = False
+        try:
+            self._database = _open(path)
+        except sqlite3.OperationalError:
+            raise  # a full or read-only disk: nothing wrong with the file
+        except sqlite3.DatabaseError as error:
+            log.error("%s is damaged (%s): starting a new one", path, error)
+            for damaged in path.parent.glob(f"{path.name}*"):
+                damaged.unlink()
+            self._database = _open(path)
+            self.was_damaged = True
+
+    def close(self) -> None:
+        self._database.close()
+
+    def commit(self) -> None:
+        self._database.commit()
+
+    def mark(self, stream: str) -> Mark | None:
+        row = self._database.execute("SELECT * FROM marks WHERE stream = ?", (stream,)).fetchone()
+        return Mark(*row) if row else None
+
+    def put_mark(self, mark: Mark) -> None:
+        self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)", astuple(mark))
+
+    def cuts(self) -> list[Cut]:
+        """Every cut that journal has not committed, in order of stream and number."""
+        return [Cut(*row) for row in self._database.execute("SELECT * FROM cuts ORDER BY stream, number")]
+
+    def put(self, cut: Cut) -> None:
+        places = ", ".join("?" * len(fields(Cut)))
+        self._database.execute(f"INSERT OR REPLACE INTO cuts VALUES ({places})", astuple(cut))
+
+    def set_attempt(self, stream: str, number: int, attempt: int) -> None:
+        self._database.execute("UPDATE cuts SET attempt = ? WHERE stream = ? AND number = ?", (attempt, stream, number))
+
+    def forget(self, stream: str, first: int, last: int) -> None:
+        """journal has committed these numbers."""
+        numbers = "stream = ? AND number BETWEEN ? AND ? AND kind != 'open'"
+        self._database.execute(f"DELETE FROM cuts WHERE {numbers}", (stream, first, last))
+
+    def backlog(self) -> int:
+        """How many cuts journal has not committed."""
+        return self._database.execute("SELECT count(*) FROM cuts WHERE kind != 'open'").fetchone()[0]
+
+    def oldest_seq(self, stream: str) -> int | None:
+        """The oldest frame that a restart would need for a cut."""
+        kinds = "stream = ? AND kind IN ('open', 'speech')"
+        return self._database.execute(f"SELECT min(first_seq) FROM cuts WHERE {kinds}", (stream,)).fetchone()[0]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")
+        database.executescript(_SCHEMA)
+        if (found := database.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+        database.execute(f"SELECT {_COLUMNS} FROM cuts").fetchone()
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

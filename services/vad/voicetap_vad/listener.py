@@ -1,0 +1,164 @@
+"""One source: what capture says about it, its stream of the moment, and what there is to ask capture for."""
+
+from dataclasses import replace
+
+from voicetap.codec import UtteranceId
+from voicetap.messages import (
+    FRAME_BYTES,
+    AudioFrame,
+    AudioHead,
+    AudioProgress,
+    ReplayRequest,
+    SourceState,
+)
+from voicetap.settings import VadSettings
+
+from .cutlist import OPEN, SPEECH, CutList, Mark
+from .entries import entry_of
+from .silero import Silero
+from .stream import Said, Stream
+
+FRAMES_PER_TURN = 64  # about 10 ms of work: catching up starves neither live frames nor the heartbeat
+CAPTURE_SILENT_S = 1.0  # its head comes ten times a second
+PROGRESS_S = 0.1
+
+Heard = AudioFrame | AudioHead
+
+
+class Listener:
+    """`hear` what comes from capture, then take a `turn`; both return what is to be sent."""
+
+    def __init__(self, source: str, requester: str, cuts: CutList, silero: Silero, settings: VadSettings):
+        self.source = source
+        self._requester = requester
+        self._cuts = cuts
+        self._silero = silero
+        self._settings = settings
+        self._stream: Stream | None = None
+        self._head: AudioHead | None = None
+        self._head_s = 0.0
+        self._lost_since_s: float | None = None
+        self._progress_s = 0.0
+        self._refused = 0
+        self.committed: dict[str, int] = {}  # per stream, as journal said last
+
+    @property
+    def is_behind(self) -> bool:
+        """There is work for another turn at once."""
+        return self._stream is not None and self._stream.order.waiting > 0
+
+    @property
+    def is_over(self) -> bool:
+        """capture said that nothing more will come."""
+        return self._head is not None and self._head.state in ("ended", "stopping")
+
+    @property
+    def drops(self) -> int:
+        return self._refused + (self._stream.order.drops if self._stream else 0)
+
+    def hear(self, message: Heard, now_s: float) -> list[Said]:
+        if isinstance(message, AudioHead):
+            return self._hear_head(message, now_s)
+        if len(message.pcm) != FRAME_BYTES:
+            self._refused += 1
+        elif self._stream and message.stream == self._stream.name:
+            self._stream.order.offer(message)
+        return []  # of a stream whose head is still to come: it is fetched from the ring then
+
+    def forget(self, first: UtteranceId, last: int) -> None:
+        """journal has committed the numbers from `first` to `last` of that stream."""
+        self._cuts.forget(first.stream, first.number, last)
+        self._cuts.commit()
+        if self._stream and self._stream.name == first.stream:
+            self._stream.forget(first.number, last)
+
+    def turn(self, now_s: float) -> list[Said | ReplayRequest | AudioProgress]:
+        if not (stream := self._stream):
+            return []
+        said = [message for frame in stream.order.take(FRAMES_PER_TURN) for message in stream.feed(frame)]
+        self._watch(now_s)
+        if stream.is_open and stream.order.complete:
+            said += self._close_if_over(stream, now_s)
+        return said + self._requests(stream, now_s)
+
+    def state(self) -> SourceState:
+        stream, backlog = self._stream, self._cuts.backlog()
+        if not stream:
+            return SourceState(source=self.source, stream="", state="lost", detail="not heard yet", backlog=backlog)
+        done = self.is_over and stream.order.complete and not stream.is_open and not backlog
+        lost = self._lost_since_s is not None
+        silent = lost and self._head.state == "live"
+        return SourceState(
+            source=self.source,
+            stream=stream.name,
+            state="drained" if done else "ended" if self.is_over else "lost" if lost else "live",
+            detail="capture is silent" if silent else self._head.detail,
+            position_s=stream.position_s,
+            backlog=backlog,
+            gaps=stream.gaps,
+        )
+
+    def _hear_head(self, head: AudioHead, now_s: float) -> list[Said]:
+        said = []
+        if self._stream and self._stream.name == head.stream:
+            self._stream.order.hear_head(head.first_seq, head.next_seq)
+        else:
+            said += self._change_stream(head)
+        self._head, self._head_s = head, now_s
+        return said
+
+    def _change_stream(self, head: AudioHead) -> list[Said]:
+        if old := self._stream:
+            said = [message for frame in old.order.take(old.order.waiting) for message in old.feed(frame)]
+            said += old.abandon(self._head.next_position)
+        else:
+            said = self._resend(head.stream)
+        self._stream = Stream(head, self._mark(head), self._cuts, self._silero, self._settings)
+        return said
+
+    def _mark(self, head: AudioHead) -> Mark:
+        if mark := self._cuts.mark(head.stream):
+            return mark
+        if number := self.committed.get(head.stream):
+            # our list was lost, journal's was not: what is older was said already, or never will be
+            return Mark(head.stream, head.next_seq, head.next_position, last_number=number)
+        return Mark(head.stream, head.first_seq, 0)
+
+    def _resend(self, stream: str) -> list[Said]:
+        """After a restart: what needs no sound, and what will never get any because its ring is gone."""
+        said = []
+        for cut in self._cuts.cuts():
+            if cut.stream != stream and cut.kind in (OPEN, SPEECH):
+                cut = replace(cut, kind="failed", reason="overrun")
+                self._cuts.put(cut)
+            if cut.kind not in (OPEN, SPEECH):
+                said.append(entry_of(self.source, cut))
+        self._cuts.commit()
+        return said
+
+    def _watch(self, now_s: float) -> None:
+        silent = self._head.state == "live" and now_s - self._head_s > CAPTURE_SILENT_S
+        if self._head.state != "lost" and not silent:
+            self._lost_since_s = None
+        elif self._lost_since_s is None:
+            self._lost_since_s = now_s
+
+    def _close_if_over(self, stream: Stream, now_s: float) -> list[Said]:
+        if self.is_over:
+            return stream.close("source_ended")
+        endpoint_s = self._settings.endpoint_ms / 1000
+        lost = self._lost_since_s is not None and now_s - self._lost_since_s >= endpoint_s
+        return stream.close("source_lost") if lost else []
+
+    def _requests(self, stream: Stream, now_s: float) -> list[ReplayRequest | AudioProgress]:
+        if now_s - self._head_s > CAPTURE_SILENT_S:
+            return []  # nobody is there; what is asked now would only queue up
+        requests = []
+        if missing := stream.order.missing(now_s):
+            common = {"source": self.source, "stream": stream.name, "requester": self._requester}
+            requests.append(ReplayRequest(from_seq=missing[0], to_seq=missing[1], **common))
+        if now_s - self._progress_s >= PROGRESS_S:
+            self._progress_s = now_s
+            needed_seq = stream.needed_seq()
+            requests.append(AudioProgress(source=self.source, stream=stream.name, needed_seq=needed_seq))
+        return requests

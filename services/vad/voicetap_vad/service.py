@@ -1,0 +1,174 @@
+"""The vad service on the bus: hears capture, the workers and journal, and sends what comes of it."""
+
+import logging
+import re
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from voicetap import links, sources
+from voicetap.bus import Sender
+from voicetap.codec import UtteranceId
+from voicetap.messages import (
+    AudioProgress,
+    Failed,
+    Final,
+    Gap,
+    Job,
+    JournalHead,
+    ReplayRequest,
+    SpeechStarted,
+    SpeechStopped,
+    Status,
+)
+from voicetap.node import Node
+
+from . import outbox, silero
+from .cutlist import CutList
+from .listener import Listener
+
+TURN_S = 0.05  # the longest wait: leases and requests have deadlines
+STATE_S = 0.1
+STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
+DRAIN_S = 3.5  # of the 5 s in which the whole bundle stops
+_WORKER = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
+
+log = logging.getLogger("vad")
+
+
+class Service:
+    """All sources, one outbox. Everything is noted in the cut lists before it is sent."""
+
+    def __init__(self, node: Node, stack: ExitStack):
+        settings, names = node.settings, [source.name for source in sources.parse_all(node.settings)]
+        self._node = node
+        session = silero.load(silero.model_path())
+        self._cuts = {name: CutList(Path(settings.runtime_dir, f"cuts-{name}.sqlite")) for name in names}
+        for cuts in self._cuts.values():
+            stack.callback(cuts.close)
+        self._listeners = {
+            name: Listener(name, node.name, self._cuts[name], silero.Silero(session), settings.vad) for name in names
+        }
+        self._started_s = time.monotonic()
+        vad = settings.vad
+        self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
+        self._announced = dict.fromkeys(names, "live")
+        self._states_s = 0.0
+        self._connect(names)
+
+    def _connect(self, names: list[str]) -> None:
+        node = self._node
+        self._results = node.sender(links.RESULTS)
+        self._commits = node.receiver(links.COMMITS)
+        self._workers = node.receiver(links.WORKERS)
+        self._jobs: dict[str, Sender] = {}
+        self._replay = {name: node.sender(links.REPLAY.of(name)) for name in names}
+        self._audio = {
+            name: node.receiver(links.AUDIO.of(name), (f"audio/{name}", f"head/{name}", f"replay/{node.name}"))
+            for name in names
+        }
+
+    def run(self) -> None:
+        node = self._node
+        node.state = "ready"
+        while node.alive():
+            self._turn()
+        self._drain()
+
+    def _turn(self) -> None:
+        """Waits for something to do, and does it, bounded."""
+        behind = any(listener.is_behind for listener in self._listeners.values())
+        self._node.wait(0 if behind else TURN_S)
+        now_s = time.monotonic()
+        self._hear_journal(now_s)
+        for report in self._workers:
+            if _WORKER.fullmatch(report.worker):
+                self._step(report, now_s)
+        if not self._waits_for_journal(now_s):
+            for name, listener in self._listeners.items():
+                self._listen(name, listener, now_s)
+        self._step(None, now_s)
+        if now_s - self._states_s >= STATE_S:
+            self._states_s = now_s
+            self._show_states()
+
+    def _hear_journal(self, now_s: float) -> None:
+        for message in self._commits:
+            self._step(message, now_s)
+            if isinstance(message, JournalHead):
+                for known in message.committed:
+                    self._forget(known._replace(number=1), known.number)
+                    if listener := self._listeners.get(known.source):
+                        listener.committed[known.stream] = known.number
+            else:
+                self._forget(message.utterance_id, message.utterance_id.number)
+
+    def _forget(self, first: UtteranceId, last: int) -> None:
+        if listener := self._listeners.get(first.source):
+            listener.forget(first, last)
+
+    def _waits_for_journal(self, now_s: float) -> bool:
+        """A lost cut list: only journal knows which numbers were given already."""
+        lost = any(cuts.was_damaged for cuts in self._cuts.values())
+        return lost and not self._outbox.journal_heard and now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
+
+    def _listen(self, name: str, listener: Listener, now_s: float) -> None:
+        for message in self._audio[name]:
+            if message.source == name:
+                self._send(listener.hear(message, now_s), now_s)
+        self._send(listener.turn(now_s), now_s)
+
+    def _send(self, messages: Iterable[object], now_s: float) -> None:
+        for message in messages:
+            match message:
+                case Job() | Final() | Failed() | Gap():
+                    self._step(message, now_s)
+                case SpeechStarted() | SpeechStopped():
+                    self._results.send(message)
+                case ReplayRequest() | AudioProgress():
+                    self._replay[message.source].send(message)
+
+    def _step(self, event: outbox.Event, now_s: float) -> None:
+        for effect in self._outbox.step(event, now_s):
+            match effect:
+                case outbox.Connect(worker):
+                    self._connect_to(worker)
+                case outbox.Send(worker, job):
+                    self._jobs[worker].send(job)
+                case outbox.Tell(entry):
+                    self._results.send(entry)
+                case outbox.Attempt(id_, attempt):
+                    log.warning("%s: its worker was lost, attempt %d", id_, attempt)
+                    self._cuts[id_.source].set_attempt(id_.stream, id_.number, attempt)
+                    self._cuts[id_.source].commit()
+
+    def _connect_to(self, worker: str) -> None:
+        if worker in self._jobs:
+            self._node.close(self._jobs.pop(worker))
+        self._jobs[worker] = self._node.sender(links.JOBS.of(worker))
+
+    def _show_states(self) -> None:
+        states = tuple(listener.state() for listener in self._listeners.values())
+        self._node.sources = states
+        self._node.queue_depth = sum(state.backlog for state in states)
+        for state in states:
+            if state.stream and state.state != self._announced[state.source]:
+                self._announced[state.source] = state.state
+                log.info("%s is %s %s", state.source, state.state, state.detail)
+                wall_ns = time.time_ns()
+                self._results.send(Status(source=state.source, state=state.state, detail=state.detail, wall_ns=wall_ns))
+
+    def _drain(self) -> None:
+        """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on."""
+        now_s = time.monotonic()
+        patience_s, deadline_s = now_s + STOPPING_PATIENCE_S, now_s + DRAIN_S
+        while time.monotonic() < deadline_s and self._is_draining(time.monotonic() < patience_s):
+            self._turn()
+            self._node.beat()
+        self._show_states()
+        self._node.beat_now()
+
+    def _is_draining(self, patient: bool) -> bool:
+        listeners = self._listeners.values()
+        return any(listener.state().state != "drained" if listener.is_over else patient for listener in listeners)

@@ -1,0 +1,62 @@
+"""Silero's ONNX model: how much each frame sounds like speech. The only file that imports onnxruntime.
+
+The package silero_vad is never imported, since that would need torch; it only brings the model file along.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicetap.node import ConfigError
+
+CONTEXT_SAMPLES = 64  # of the frame before; without them the model never fires, and says nothing
+FULL_SCALE = 32768.0
+_FILE = "data/silero_vad_16k_op15.onnx"
+
+
+def model_path() -> Path:
+    """Where the model file is. Raises ConfigError."""
+    package = importlib.util.find_spec("silero_vad")  # finds the package, runs none of it
+    if not package or not package.submodule_search_locations:
+        raise ConfigError("the package silero-vad is not installed: it brings the VAD model")
+    path = Path(package.submodule_search_locations[0], _FILE)
+    if not path.is_file():
+        raise ConfigError(f"no VAD model at {path}: install silero-vad 6.2 or later")
+    return path
+
+
+def load(path: Path) -> onnxruntime.InferenceSession:
+    """The model, for any number of streams. Raises ConfigError when the file is not one."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning burns a core
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  onnxruntime raises a class of its own for each kind of damage
+        raise ConfigError(f"the VAD model {path} cannot be loaded: {error}") from None
+
+
+class Silero:
+    """The model listening to one stream: its memory and context belong to that stream alone."""
+
+    def __init__(self, session: onnxruntime.InferenceSession):
+        self._session = session
+        self._rate_hz = np.array(SAMPLE_RATE_HZ, np.int64)  # a scalar: shape [1] works on some versions only
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was heard: what comes next does not follow on it."""
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._input = np.zeros((1, CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
+
+    def probability(self, pcm: bytes) -> float:
+        """Of speech in this frame, which follows on the one before."""
+        self._input[0, :CONTEXT_SAMPLES] = self._input[0, -CONTEXT_SAMPLES:]
+        self._input[0, CONTEXT_SAMPLES:] = np.frombuffer(pcm, "<i2") / np.float32(FULL_SCALE)
+        fed = {"input": self._input, "state": self._state, "sr": self._rate_hz}
+        probability, self._state = self._session.run(["output", "stateN"], fed)
+        return float(probability[0, 0])
