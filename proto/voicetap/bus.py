@@ -16,6 +16,7 @@ import zmq
 from .codec import ProtocolError, decode, encode
 from .config import SettingsError
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
+from .runtime import AddressInUse
 from .security import ZAP_DOMAIN, Curve, stays_on_this_machine
 from .settings import Settings
 
@@ -95,6 +96,7 @@ class Bus:
         self._addresses = addresses_of(settings)
         self._curve = Curve(settings.curve_dir) if settings.curve_dir else None
         self._poller = zmq.Poller()
+        self._sockets: list[zmq.Socket] = []
         self._socket_files: list[Path] = []
 
     def __enter__(self) -> "Bus":
@@ -113,6 +115,8 @@ class Bus:
     def __exit__(self, *exc: object) -> None:
         for path in self._socket_files:  # while the service still holds its lock, and before they close
             path.unlink(missing_ok=True)
+        for socket in reversed(self._sockets):
+            socket.close()
         self._stack.close()
 
     def sender(self, link: Link) -> Sender:
@@ -143,23 +147,31 @@ class Bus:
         socket = end._socket if isinstance(end, Sender) else end.socket
         if isinstance(end, Receiver):
             self._poller.unregister(socket)
+        self._sockets.remove(socket)
         socket.close(linger=0)
 
     def _open(self, link: Link, kind: int) -> zmq.Socket:
         address = link.address(self._runtime_dir, self._addresses)
-        socket = self._stack.enter_context(self._context.socket(kind))
+        self._sockets.append(socket := self._context.socket(kind))
         socket.sndhwm = socket.rcvhwm = link.depth
         socket.maxmsgsize = link.max_bytes
         binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
         if address.startswith("tcp://"):
             self._secure(socket, address, binds)
         if binds:
-            socket.bind(address)
-            if address.startswith("ipc://"):
-                self._socket_files.append(Path(address.removeprefix("ipc://")))
+            self._bind(socket, link, address)
         else:
             socket.connect(address)
         return socket
+
+    def _bind(self, socket: zmq.Socket, link: Link, address: str) -> None:
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            kind = AddressInUse if error.errno == zmq.EADDRINUSE else SettingsError
+            raise kind(f"{link.full_name} cannot be bound to {address}: {error.strerror}") from None
+        if address.startswith("ipc://"):
+            self._socket_files.append(Path(address.removeprefix("ipc://")))
 
     def _secure(self, socket: zmq.Socket, address: str, binds: bool) -> None:
         if self._curve:

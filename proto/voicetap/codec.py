@@ -44,7 +44,7 @@ class UtteranceId(NamedTuple):
         return cls(match[1], match[2], int(match[3]))
 
 
-_UTTERANCE_ID = re.compile(r"([a-z0-9_-]{1,32})/([a-z0-9]{1,32})/(\d{1,15})")
+_UTTERANCE_ID = re.compile(r"([a-z0-9_-]{1,32})/([a-z0-9]{1,32})/([0-9]{1,15})")
 _TYPES: dict[str, type] = {}
 
 Check = Callable[[object], object]  # from a wire value to a field value; raises ProtocolError

@@ -6,6 +6,7 @@ starts, with the nearest right one. Lists are written with `;` in a variable.
 
 import dataclasses
 import difflib
+import math
 import os
 import tempfile
 import tomllib
@@ -16,7 +17,20 @@ from .settings import Settings
 
 PREFIX = "VOICETAP_"
 # Handed from process to process, not settings of a person.
-INTERNAL = frozenset({"VOICETAP_CONFIG", "VOICETAP_SUPERVISOR_PID", "VOICETAP_CAPTURE_COUNT"})
+INTERNAL = frozenset(
+    PREFIX + name
+    for name in (
+        "CONFIG",
+        "SUPERVISOR_PID",
+        "SUPERVISOR_SOCKET",
+        "CAPTURE_COUNT",
+        "PYTHON",
+        "PROGRAMS",
+        "WATCHDOG",
+        "LOG_DIR",
+        "LOG_BYTES",
+    )
+)
 
 
 class SettingsError(ValueError):
@@ -34,12 +48,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The VOICETAP_* variables that make another process load these settings; defaults are left out."""
-    return {
-        variable(section, spec.name): _as_text(value)
-        for section, spec, value in _walk(settings)
-        if value != spec.default
-    }
+    """The VOICETAP_* variables that make another process load exactly these settings, whatever its file says."""
+    return {variable(section, spec.name): _as_text(value) for section, spec, value in _walk(settings)}
 
 
 def describe() -> Iterator[tuple[str, str, str, str]]:
@@ -102,6 +112,8 @@ def _place(name: str) -> tuple[str, str]:
 
 def _put(values: dict, section: str, name: str, text: str) -> None:
     target = values.setdefault(section, {}) if section else values
+    if not isinstance(target, dict):
+        raise SettingsError(f"{section} is a section, written [{section}]")
     target[name] = text
 
 
@@ -141,7 +153,8 @@ def _number(kind: type, value: int | float | str, name: str) -> int | float:
         number = kind(value)
     except (ValueError, OverflowError):
         _refuse(kind, value, name)
-    return number if isinstance(value, str) or number == value else _refuse(kind, value, name)
+    exact = isinstance(value, str) or number == value
+    return number if exact and math.isfinite(number) else _refuse(kind, value, name)
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -40,9 +40,9 @@ class Node:
     `detail`, `queue_depth`, `deadline_ns` and `sources` whenever they change: the next beat carries them.
     """
 
-    def __init__(self, service: str, settings: Settings, number: int = 0):
+    def __init__(self, service: str, settings: Settings, number: int = 0, name: str = ""):
         self.service = service
-        self.name = f"{service}-{number}" if number else service
+        self.name = name or (f"{service}-{number}" if number else service)
         self.settings = settings
         self.boot_id = secrets.token_hex(4)
         self.state = "starting"
@@ -53,6 +53,7 @@ class Node:
         self.sources: tuple[SourceState, ...] = ()
         self.stopping = False
         self._bus = Bus(service, settings)
+        self._signals = _Signals(self._stop, self._bus)
         self._senders: list[Sender] = []
         self._receivers: list[Receiver] = []
         self._beats = 0
@@ -60,12 +61,12 @@ class Node:
 
     def __enter__(self) -> "Node":
         with ExitStack() as stack:  # closes everything if anything below fails
+            stack.enter_context(self._signals)  # first, so that SIGTERM finds nothing half open
             lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
             lock.acquire(LOCK_PATIENCE_S)
             stack.callback(lock.release)
             stack.enter_context(self._bus)
             self._pulse = self.sender(links.HEARTBEAT.of(self.name))
-            stack.enter_context(_Signals(self._stop, self._bus))
             stack.callback(faulthandler.cancel_dump_traceback_later)
             self._stack = stack.pop_all()
         return self
@@ -93,7 +94,8 @@ class Node:
 
     def wait(self, timeout_s: float) -> set[int]:
         """Until a message, a signal or a watched descriptor; at most until the next beat."""
-        return self._bus.wait(min(timeout_s, max(0.0, self._next_beat_s - time.monotonic())))
+        ready = self._bus.wait(min(timeout_s, max(0.0, self._next_beat_s - time.monotonic())))
+        return self._signals.clear(ready)
 
     def alive(self) -> bool:
         """True until told to stop. Call once per turn of the work loop: it beats."""
@@ -175,8 +177,13 @@ class _Signals:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
+    def clear(self, ready: set[int]) -> set[int]:
+        """`ready` without the wake-up. Read here, not in the handler: the poll goes on after that runs."""
+        if self._read_fd in ready:
+            os.read(self._read_fd, 64)
+        return ready - {self._read_fd}
+
     def _handle(self, number: int, frame: object) -> None:
-        os.read(self._read_fd, 64)  # so that the next poll waits again
         self._stop()
 
 

@@ -6,7 +6,9 @@ head beyond the last entry, makes it ask again.
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from . import links
 from .bus import Bus
@@ -60,15 +62,18 @@ class Tap:
         self.journal_id = ""
         self._source = source
         self._name = f"tap-{secrets.token_hex(6)}"
-        self._bus = Bus("app", settings or load())
-        self._bus.__enter__()
+        self._ahead: dict[int, Entry] = {}
+        self._ready: deque[Heard] = deque()
+        self._asked_s = 0.0
+        self._end_seq: int | None = None  # journal's head in its last answer
+
         wanted = ["finals", *(["interims"] if interims else []), *(["events"] if events else [])]
         topics = [topic for kind in wanted for topic in _TOPICS[kind]]
-        self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
-        self._history = self._bus.sender(links.HISTORY)
-        self._ahead: dict[int, Entry] = {}
-        self._ready: list[Heard] = []
-        self._asked_s = 0.0
+        with ExitStack() as stack:  # closes everything if anything below fails
+            self._bus = stack.enter_context(Bus("app", settings or load()))
+            self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
+            self._history = self._bus.sender(links.HISTORY)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> "Tap":
         return self
@@ -78,9 +83,7 @@ class Tap:
 
     def close(self) -> None:
         """Closes the sockets. May be called again."""
-        if self._bus:
-            self._bus.__exit__()
-            self._bus = None
+        self._stack.close()
 
     def __iter__(self) -> Iterator[Heard]:
         """For ever: blocks until there is something to yield."""
@@ -92,13 +95,36 @@ class Tap:
         """The next message, or None after `timeout_s` seconds without one."""
         deadline_s = time.monotonic() + timeout_s
         while not self._ready:
-            for message in self._transcript:
-                self._take(message)
+            self._hear()
             if not self._ready and (left_s := deadline_s - time.monotonic()) <= 0:
                 return None
             elif not self._ready:
                 self._bus.wait(min(left_s, ASK_AGAIN_S))
-        return self._ready.pop(0)
+        return self._ready.popleft()
+
+    def history(self, patience_s: float = 5.0) -> Iterator[Entry]:
+        """The entries from `next_seq` on that journal holds now, and then an end: for a Tap opened with `since`.
+
+        Complete: journal's answer names its head, and the question is newer than anything committed before this
+        call. Raises TimeoutError when journal is silent for `patience_s`.
+        """
+        self._end_seq = None
+        heard_s = time.monotonic()
+        while self._end_seq is None or self.next_seq < self._end_seq:
+            before = (self.next_seq, self._end_seq)
+            self._ask()
+            self._bus.wait(0.05)
+            self._hear()
+            while self._ready:
+                yield self._ready.popleft()
+            if (self.next_seq, self._end_seq) != before:
+                heard_s = time.monotonic()
+            if time.monotonic() - heard_s > patience_s:
+                raise TimeoutError(f"journal did not answer for {patience_s:g} s")
+
+    def _hear(self) -> None:
+        for message in self._transcript:
+            self._take(message)
 
     def _take(self, message: object) -> None:
         if isinstance(message, JournalHead):
@@ -106,6 +132,7 @@ class Tap:
         elif isinstance(message, HistoryEnd):
             self._skip_to(message.first_seq)
             self._asked_s = 0.0
+            self._end_seq = message.head_seq
             self._follow(message.journal_id, message.first_seq, message.head_seq)
         elif isinstance(message, _ENTRIES):
             self._take_entry(message)
@@ -128,12 +155,12 @@ class Tap:
                 self._ready.append(entry)
 
     def _follow(self, journal_id: str, first_seq: int, head_seq: int) -> None:
-        if self.journal_id != journal_id:
-            restarted_from_nothing = bool(self.journal_id)
-            self.journal_id = journal_id
-            if restarted_from_nothing:
-                self._ahead.clear()
-                self.next_seq = first_seq
+        if self.next_seq is not None and (self.next_seq > head_seq or self.journal_id not in ("", journal_id)):
+            self._ahead.clear()
+            # A journal that began anew: all it has is new. Else it lost what a full disk kept it from storing, and
+            # that comes again, with the same numbers.
+            self.next_seq = head_seq if self.journal_id == journal_id else first_seq
+        self.journal_id = journal_id
         if self.next_seq is None:
             self.next_seq = head_seq
         elif self.next_seq < head_seq:
