@@ -92,6 +92,9 @@ class Node:
         """Makes `wait` return when `fd` is readable."""
         self._bus.watch(fd)
 
+    def unwatch(self, fd: int) -> None:
+        self._bus.unwatch(fd)
+
     def wait(self, timeout_s: float) -> set[int]:
         """Until a message, a signal or a watched descriptor; at most until the next beat."""
         ready = self._bus.wait(min(timeout_s, max(0.0, self._next_beat_s - time.monotonic())))

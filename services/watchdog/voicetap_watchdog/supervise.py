@@ -1,0 +1,157 @@
+"""The parent of everything: `python -m voicetap_watchdog.supervise [PROGRAM…]` runs until it is told to stop.
+
+Without a program it is a whole box; with one it is a container's share of it. It keeps supervisord running,
+which keeps the programs running; SIGTERM or Ctrl-C stops all in order, a second one at once. Afterwards nothing
+is left: no process, no socket, no file.
+"""
+
+import argparse
+import contextlib
+import importlib.resources
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from voicetap import config, crashloop, logs, runtime
+from voicetap.config import SettingsError
+
+from .box import Box
+from .rpc import Supervisord, Unreachable
+
+POKE_S = 0.02  # while supervisord starts or stops its programs
+TICK_S = 0.5
+STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
+DYING_S = 0.4  # from SIGKILL to the end of a process
+FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+
+log = logging.getLogger("supervise")
+
+
+class Supervise:
+    """supervisord as a child. Its signals must be blocked: it waits for them."""
+
+    def __init__(self, box: Box, parent_pid: int):
+        self._box = box
+        self._parent_pid = parent_pid
+        self._rpc = Supervisord(str(box.socket))
+        self._told = 0  # how often to stop
+        self._starts_s: list[float] = []
+        self._child: subprocess.Popen | None = None
+
+    def run(self) -> None:
+        while not self._told:
+            self._start()
+            self._follow()
+            if not self._told:
+                log.error("supervisord died: starting it again")
+        self._stop()
+
+    def _start(self) -> None:
+        now_s = time.monotonic()
+        again_s = now_s + crashloop.wait_s(self._starts_s, now_s)
+        while time.monotonic() < again_s and not self._told:
+            self._wait(POKE_S)
+        self._starts_s = [*self._starts_s[-9:], time.monotonic()]
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "voicetap_watchdog.supervisord", "-c", str(deploy() / "supervisord.conf")],
+            env=self._box.environment(os.environ, sys.executable),
+            process_group=0,  # Ctrl-C is for us, who pass it on in order
+            stdin=subprocess.DEVNULL,
+            stdout=None if self._box.programs else subprocess.DEVNULL,
+        )
+
+    def _follow(self) -> None:
+        """Until supervisord is dead or we are told to stop."""
+        tick_s, answered_s = POKE_S, time.monotonic()
+        while self._child.poll() is None and not self._told:
+            with contextlib.suppress(*Unreachable):
+                # the first turn of its loop would wait a second before it starts anything
+                tick_s = TICK_S if self._all_started() else POKE_S
+                answered_s = time.monotonic()
+            if time.monotonic() - answered_s > FROZEN_S:
+                log.error("supervisord does not answer: killing it")
+                self._child.kill()
+            self._wait(tick_s)
+
+    def _all_started(self) -> bool:
+        return all(process.state != "STOPPED" for process in self._rpc.processes())
+
+    def _wait(self, timeout_s: float) -> None:
+        """For a signal; a parent that has died counts as one."""
+        arrived = signal.sigtimedwait(SIGNALS, timeout_s)
+        if arrived and arrived.si_signo != signal.SIGCHLD:
+            self._told += 1
+        if self._parent_pid and os.getppid() != self._parent_pid:
+            self._told = max(self._told, 1)
+
+    def _stop(self) -> None:
+        (self._box.runtime_dir / "stopping").touch()
+        self._child.terminate()
+        deadline_s = time.monotonic() + STOP_S
+        while self._child.poll() is None:
+            if self._told > 1 or time.monotonic() > deadline_s:
+                self._child.kill()  # and its children die with it
+            with contextlib.suppress(*Unreachable):
+                self._rpc.poke()
+            self._wait(POKE_S)
+        while self._orphans() and time.monotonic() < deadline_s + DYING_S:
+            self._wait(POKE_S)
+
+    def _orphans(self) -> bool:
+        """Whether a program that was killed with supervisord still holds its lock."""
+        return any(runtime.is_held(self._box.runtime_dir, name) for name in self._box.names())
+
+
+def deploy() -> Path:
+    """Where supervisord.conf is: in the wheel, else in the repository of an editable install."""
+    packaged = Path(str(importlib.resources.files(__package__))) / "deploy"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "deploy"
+
+
+def supervise(box: Box, parent_pid: int) -> None:
+    """Raises AddressInUse when the same box runs already."""
+    lock = runtime.Lock(runtime.prepare(str(box.runtime_dir)), box.lock_name)
+    lock.acquire(patience_s=0)
+    try:
+        box.tidy()
+        box.make_log_dir()
+        Supervise(box, parent_pid).run()
+        box.clear()
+    finally:
+        lock.release()
+    with contextlib.suppress(OSError):  # it holds what others put there, or is not ours to remove
+        box.runtime_dir.rmdir()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="supervise", description=__doc__.partition("\n")[0])
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="run only these, as a container does")
+    parser.add_argument("--with-parent", type=int, default=0, metavar="PID", help="stop when this parent dies")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    os.umask(0o077)
+    logs.set_up("supervise", "INFO")
+    try:
+        box = Box(config.load(), tuple(given.programs))
+        box.names()  # refuses sources that cannot be read
+        supervise(box, given.with_parent)
+    except SettingsError as error:
+        log.error("%s", error)
+        return runtime.EX_CONFIG
+    except (OSError, runtime.AddressInUse) as error:
+        log.error("%s", error)
+        return runtime.EX_TEMPFAIL
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

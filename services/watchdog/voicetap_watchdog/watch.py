@@ -1,0 +1,136 @@
+"""The watchdog's eyes and hands: supervisord's list, a pidfd and the heartbeats of every program, and its RPC."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+from voicetap import links
+from voicetap.bus import Receiver
+from voicetap.messages import Heartbeat, Status
+from voicetap.node import Node
+
+from . import notify
+from .judge import Effect, Judge, Kill, Listed, Listing, Report, Start
+from .rpc import Process, Supervisord, Unreachable
+
+LOOK_S = 1.0  # between two looks at the list, when nothing happens
+RETRY_S = 0.05
+
+log = logging.getLogger("watchdog")
+
+
+class Watch:
+    """Closes its descriptors at the end of `with`; the sockets are the node's."""
+
+    def __init__(self, node: Node, supervisord: Supervisord, judge: Judge):
+        self._node = node
+        self._supervisord = supervisord
+        self._judge = judge
+        self._results = node.sender(links.RESULTS)
+        self._processes: dict[str, Process] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self._pidfds: dict[int, int] = {}  # by pid
+        self._next_look_s = 0.0
+        self._next_notice_s = 0.0
+        self._answers = False
+        self._is_ready = False
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for pid in list(self._pidfds):
+            self._close(pid)
+
+    def look_soon(self) -> None:
+        self._next_look_s = 0.0
+
+    def look(self, readable: set[int]) -> None:
+        """Asks for the list when it is due; first wakes supervisord when somebody has died."""
+        died = [pid for pid, fd in self._pidfds.items() if fd in readable]
+        if not died and time.monotonic() < self._next_look_s:
+            return
+        try:
+            if died:
+                self._supervisord.poke()
+            self._take(self._supervisord.processes())
+            self._answers, self._next_look_s = True, time.monotonic() + LOOK_S
+        except Unreachable as error:
+            log.warning("supervisord does not answer: %s", error)
+            self._answers, self._next_look_s = False, time.monotonic() + RETRY_S
+        for pid in died:
+            self._close(pid)
+
+    def beats(self) -> Iterator[Heartbeat]:
+        for receiver in self._receivers.values():
+            yield from receiver
+
+    def act(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Report):
+                self._report(effect)
+                continue
+            try:
+                self._call(effect)
+            except Unreachable as error:
+                log.warning("%s: %s", effect, error)
+
+    def tell_systemd(self) -> None:
+        """Only while all is well: systemd's WatchdogSec is the watchdog of this watchdog."""
+        now_s = time.monotonic()
+        if now_s < self._next_notice_s or not (self._answers and self._judge.all_well(now_s)):
+            return
+        self._next_notice_s = now_s + LOOK_S
+        if not self._is_ready and self._judge.all_ready():
+            self._is_ready = True
+            notify.send("READY=1")
+        notify.send("WATCHDOG=1")
+
+    def _call(self, effect: Kill | Start) -> None:
+        process = self._processes[effect.name]
+        if isinstance(effect, Start):
+            self._supervisord.start(process)
+        elif process.pid == effect.pid:
+            self._supervisord.kill(process)
+        self.look_soon()
+
+    def _take(self, processes: tuple[Process, ...]) -> None:
+        others = [process for process in processes if process.name != self._node.service]
+        self._processes = {process.name: process for process in others}
+        for process in others:
+            if process.name not in self._receivers:
+                self._receivers[process.name] = self._node.receiver(links.HEARTBEAT.of(process.name))
+            if process.pid and process.pid not in self._pidfds:
+                self._open(process.pid)
+        listed = tuple(Listing(each.name, each.state, each.pid, each.exit_status, _age_s(each.pid)) for each in others)
+        self.act(self._judge.step(Listed(listed), time.monotonic()))
+
+    def _open(self, pid: int) -> None:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:  # dead already: supervisord only has to be told
+            self._supervisord.poke()
+            return self.look_soon()
+        self._pidfds[pid] = fd
+        self._node.watch(fd)
+
+    def _close(self, pid: int) -> None:
+        fd = self._pidfds.pop(pid)
+        self._node.unwatch(fd)
+        os.close(fd)
+
+    def _report(self, report: Report) -> None:
+        level = logging.ERROR if report.state in ("flapping", "failed") else logging.WARNING
+        log.log(level, "%s %s: %s", report.name, report.state, report.detail)
+        self._results.send(Status(source=report.name, state=report.state, detail=report.detail, wall_ns=time.time_ns()))
+
+
+def _age_s(pid: int) -> float:
+    """How long the process has been running, by the kernel's clock; 0 when it does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
