@@ -1,0 +1,39 @@
+"""Turns utterances into text: `python -m voicetap_transcribe [NUMBER]`, one process per worker."""
+
+import faulthandler
+import logging
+import os
+import sys
+
+from voicetap.node import ConfigError, Node, run
+from voicetap.settings import Settings
+
+from .decoder import Decoder
+from .worker import DecodeHung, Worker
+
+log = logging.getLogger("transcribe")
+
+
+def main(settings: Settings) -> None:
+    number = worker_number(sys.argv[1:])
+    try:
+        with Decoder(settings) as decoder, Node("transcribe", settings, number) as node:
+            Worker(node, decoder).run()
+    except DecodeHung as error:
+        log.error("%s", error)
+        faulthandler.dump_traceback()
+        os._exit(os.EX_SOFTWARE)
+    if decoder.is_stuck:  # everything is closed; an orderly exit would wait for C code, or crash in it
+        os._exit(os.EX_OK)
+
+
+def worker_number(arguments: list[str]) -> int:
+    """The one argument, 1 if there is none. Raises ConfigError."""
+    text = "".join(arguments) or "1"
+    if len(arguments) > 1 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 32:
+        raise ConfigError(f"the number of a worker is 1 to 32, not {' '.join(arguments)}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run("transcribe", main)

@@ -1,0 +1,142 @@
+"""The work loop of a transcribe process: takes jobs, reports to vad, sends results until they are committed."""
+
+import logging
+import time
+
+from voicetap import links
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Job, WorkerReport
+from voicetap.node import Node
+from voicetap.settings import TranscribeSettings
+
+from .decoder import Decoded, Decoder, Event, Loaded, Loading, NotLoaded, Undecodable
+from .finals import failed_of, final_of
+from .ledger import Ledger
+
+TURN_S = 0.1
+REPORT_S = 0.2
+REPORT_STARTING_S = 1.0
+DRAIN_DECODE_S = 3.0  # of the five seconds that the whole bundle has for its end
+DRAIN_COMMIT_S = 1.0
+
+log = logging.getLogger("worker")
+
+
+class DecodeHung(RuntimeError):
+    """A decode is past its deadline, and C code cannot be interrupted: the process has to end."""
+
+
+def deadline_s(job: Job, settings: TranscribeSettings) -> float:
+    """How long this job may take."""
+    return max(settings.deadline_min_s, settings.deadline_factor * len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ)
+
+
+class Worker:
+    """`run` until the node is told to stop, then drain, bounded."""
+
+    def __init__(self, node: Node, decoder: Decoder):
+        self._node = node
+        self._decoder = decoder
+        self._settings = node.settings.transcribe
+        self._ledger = Ledger()
+        self._loaded: Loaded | None = None
+        self._reported: WorkerReport | None = None
+        self._report_at_s = 0.0
+        self._jobs = node.receiver(links.JOBS.of(node.name))
+        self._commits = node.receiver(links.COMMITS)
+        self._reports = node.sender(links.WORKERS)
+        self._results = node.sender(links.RESULTS)
+        node.watch(decoder.fd)
+
+    def run(self) -> None:
+        """Raises DecodeHung, and what kept the engine from loading."""
+        while self._node.alive():
+            self._turn()
+        self._drain()
+
+    def _turn(self) -> None:
+        self._node.wait(TURN_S)
+        for news in self._commits:
+            self._ledger.hear(news)
+        for event in self._decoder.events():
+            self._handle(event)
+        if not self._node.stopping:
+            self._take_jobs()
+        for entry in self._ledger.due(time.monotonic()):
+            self._results.send(entry)
+        self._report()
+        self._check_deadline()
+
+    def _take_jobs(self) -> None:
+        for job in self._jobs:
+            self._ledger.receive(job)
+        if self._loaded and (job := self._ledger.start()):
+            self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
+            self._decoder.decode(job)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Loading(detail):
+                log.info("%s", detail)
+                self._node.detail = detail
+            case Loaded(engine, model, remark):
+                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s %s", engine, model, remark)
+                self._loaded = event
+                self._node.detail = remark or f"{engine} {model}"
+            case NotLoaded(error):
+                raise error
+            case Decoded(job, result, decode_s):
+                self._finish(
+                    final_of(job, result, engine=self._loaded.engine, model=self._loaded.model, decode_s=decode_s)
+                )
+            case Undecodable(job, detail):
+                self._finish(failed_of(job, "decode_error", detail))
+
+    def _finish(self, entry: Final | Failed) -> None:
+        self._node.deadline_ns = 0
+        self._ledger.finish(entry, time.monotonic())
+
+    def _report(self) -> None:
+        """On every change, and often enough to be a lease."""
+        report = self._current_report()
+        self._node.queue_depth = len(report.holding)
+        if report == self._reported and time.monotonic() < self._report_at_s:
+            return
+        changed = self._reported is None or report.state != self._reported.state
+        self._reported = report
+        self._report_at_s = time.monotonic() + (REPORT_S if self._loaded else REPORT_STARTING_S)
+        self._reports.send(report)
+        if changed:
+            self._node.state = report.state
+            self._node.beat_now()
+
+    def _current_report(self) -> WorkerReport:
+        decoding = self._ledger.decoding
+        state = "starting" if not self._loaded else "busy" if decoding else "ready"
+        return WorkerReport(
+            worker=self._node.name,
+            boot_id=self._node.boot_id,
+            state="draining" if self._node.stopping else state,
+            received=self._ledger.received,
+            decoding=(decoding.utterance_id,) if decoding else (),
+            holding=self._ledger.holding,
+        )
+
+    def _check_deadline(self) -> None:
+        if self._node.deadline_ns and time.monotonic_ns() > self._node.deadline_ns:
+            hung = f"utterance {self._ledger.decoding.utterance_id} is not decoded by its deadline"
+            self._node.detail = hung
+            self._node.beat_now()
+            raise DecodeHung(hung)
+
+    def _drain(self) -> None:
+        """Ends the decode in hand and waits until its result is safe, both for a bounded time."""
+        self._ledger.refuse_waiting()
+        decode_until_s = time.monotonic() + DRAIN_DECODE_S
+        while self._ledger.decoding and time.monotonic() < decode_until_s:
+            self._node.beat()
+            self._turn()
+        commit_until_s = time.monotonic() + DRAIN_COMMIT_S
+        while self._ledger.holding and not self._ledger.decoding and time.monotonic() < commit_until_s:
+            self._node.beat()
+            self._turn()
+        self._report()

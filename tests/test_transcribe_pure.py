@@ -1,0 +1,212 @@
+"""transcribe's guards, clock and ledger: plain data in, plain data out."""
+
+import math
+
+import pytest
+
+from voicetap import codec
+from voicetap.codec import UtteranceId
+from voicetap.messages import Committed, Final, Job, JournalHead, Word
+from voicetap.settings import TranscribeSettings
+from voicetap_transcribe import guards
+from voicetap_transcribe.engine import Result
+from voicetap_transcribe.finals import failed_of, final_of, on_stream_clock
+from voicetap_transcribe.ledger import RESEND_S, Ledger
+from voicetap_transcribe.worker import deadline_s
+
+
+def job(number: int = 1, seconds: float = 1.0, attempt: int = 1) -> Job:
+    samples = int(seconds * 16_000)
+    return Job(
+        utterance_id=UtteranceId("mic", "ab", number),
+        attempt=attempt,
+        start_position=160_000,
+        end_position=160_000 + samples,
+        ended_ns=7,
+        wall_ns=8,
+        cut_reason="silence",
+        pcm=bytes(2 * samples),
+        gap_s=0.25,
+    )
+
+
+def final(number: int = 1, result: Result | None = None, seconds: float = 1.0) -> Final:
+    return final_of(job(number, seconds), result or Result(text="yes"), engine="e", model="m", decode_s=0.1)
+
+
+def words(*texts: str) -> tuple[Word, ...]:
+    return tuple(
+        Word(word=text, start_s=0.1 * at, end_s=0.1 * at + 0.1, probability=0.5) for at, text in enumerate(texts)
+    )
+
+
+# ---- guards
+
+
+def test_plain_speech_passes():
+    verdict = guards.judge(Result(text=" turn on the light", words=words(" turn", " on", " the", " light")), 2.0)
+    assert (verdict.text, verdict.reason) == ("turn on the light", "")
+    assert [word.word for word in verdict.words] == ["turn", "on", "the", "light"]
+
+
+@pytest.mark.parametrize(
+    ("no_speech_prob", "avg_logprob", "audio_s", "reason"),
+    [
+        (0.7, -1.1, 5.0, "no_speech"),
+        (0.7, -0.9, 5.0, ""),  # sure of its words
+        (0.5, -1.1, 5.0, ""),
+        (0.5, -0.8, 1.0, "no_speech"),  # short sound is judged harder
+        (0.5, -0.6, 1.0, ""),
+    ],
+)
+def test_no_speech_takes_both_signs(no_speech_prob, avg_logprob, audio_s, reason):
+    verdict = guards.judge(Result(text="you", no_speech_prob=no_speech_prob, avg_logprob=avg_logprob), audio_s)
+    assert verdict == guards.Verdict("" if reason else "you", (), reason)
+
+
+def test_no_text_is_no_speech():
+    assert guards.judge(Result(text=" \n"), 1.0).reason == "no_speech"
+
+
+def test_a_loop_is_cut_at_its_first_repeat():
+    text = "so " + "thank you. " * 5
+    verdict = guards.judge(Result(text=text, words=words(*text.split())), 9.0)
+    assert (verdict.text, verdict.reason) == ("so thank you.", "repetition")
+    assert [word.word for word in verdict.words] == ["so", "thank", "you."]
+
+
+def test_words_are_cut_by_letters_where_an_engine_splits_them_otherwise():
+    verdict = guards.judge(Result(text="to day " * 4, words=words("to d", "ay", " to", " day")), 9.0)
+    assert [word.word for word in verdict.words] == ["to d", "ay"]
+
+
+def test_what_people_do_repeat_stays():
+    for text in ("no no no no", "0 0 0 0 0", "bye bye, bye bye, bye", "very very very very good"):
+        assert guards.judge(Result(text=text), 5.0).reason == ""
+
+
+def test_a_loop_of_letters_is_refused():
+    assert guards.judge(Result(text="ha" * 100), 9.0) == guards.Verdict("", (), "compression_ratio")
+
+
+def test_more_words_than_anybody_can_say_are_refused():
+    text = " ".join(f"word{number}" for number in range(13))
+    assert guards.judge(Result(text=text), 1.0).reason == "too_many_words"
+    assert guards.judge(Result(text=text), 2.0).reason == ""
+
+
+def test_text_cannot_steer_a_terminal():
+    assert guards.clean(" a\x1b[31mb\x00\u202ec\u2028d\ud800 ") == "a [31mb c d"
+    assert guards.clean("می‌خواهم") == "می‌خواهم"  # its non-joiner is spelling
+
+
+# ---- clock and entries
+
+
+def test_words_are_on_the_streams_clock_inside_the_utterance_in_order():
+    heard = (
+        Word(word="a", start_s=-0.4, end_s=0.1, probability=1.2),
+        Word(word="b", start_s=0.05, end_s=0.02, probability=math.nan),
+        Word(word="c", start_s=math.inf, end_s=31.0, probability=0.5),
+    )
+    placed = on_stream_clock(heard, 10.0, 12.0)
+    assert [(word.start_s, word.end_s) for word in placed] == [(10.0, 10.1), (10.1, 10.1), (10.1, 12.0)]
+    assert [word.probability for word in placed] == [1.0, 0.0, 0.5]
+
+
+def test_a_final_carries_everything_and_travels():
+    heard = Result(text="yes", language="en", avg_logprob=-math.inf, words=words("yes"))
+    entry = final(result=heard)
+    assert (entry.source, entry.start_s, entry.end_s, entry.gap_s, entry.attempt) == ("mic", 10.0, 11.0, 0.25, 1)
+    assert (entry.ended_ns, entry.wall_ns, entry.cut_reason, entry.engine, entry.model) == (7, 8, "silence", "e", "m")
+    assert codec.decode(codec.encode(entry)) == entry
+
+
+def test_a_failed_entry_is_one_clean_line():
+    entry = failed_of(job(), "decode_error", "ValueError: bad\nsound")
+    assert (entry.reason, entry.detail, entry.start_s, entry.end_s) == ("decode_error", "ValueError: bad sound", 10, 11)
+
+
+def test_deadline_grows_with_the_sound():
+    settings = TranscribeSettings(deadline_min_s=5.0, deadline_factor=2.0)
+    assert deadline_s(job(seconds=1.0), settings) == 5.0
+    assert deadline_s(job(seconds=4.0), settings) == 8.0
+
+
+# ---- ledger
+
+
+def test_one_job_at_a_time_and_all_are_held():
+    ledger = Ledger()
+    ledger.receive(job(1))
+    ledger.receive(job(2))
+    assert ledger.start() == job(1) and ledger.start() is None
+    assert ledger.received == 2 and set(ledger.holding) == {job(1).utterance_id, job(2).utterance_id}
+    ledger.finish(final(1), 0.0)
+    assert ledger.start() == job(2)
+    assert set(ledger.holding) == {job(1).utterance_id, job(2).utterance_id}
+
+
+def test_a_result_is_sent_again_until_it_is_committed():
+    ledger = Ledger()
+    ledger.receive(job())
+    ledger.start()
+    ledger.finish(final(), 10.0)
+    assert ledger.due(10.0) == [final()]
+    assert ledger.due(10.0 + RESEND_S / 2) == []
+    assert ledger.due(10.0 + RESEND_S) == [final()]
+    ledger.hear(Committed(utterance_id=job().utterance_id, journal_seq=1))
+    assert ledger.due(20.0) == [] and ledger.holding == ()
+
+
+@pytest.mark.parametrize("stage", ["waiting", "decoding", "held"])
+def test_the_same_job_again_is_only_counted(stage):
+    ledger = Ledger()
+    ledger.receive(job())
+    if stage != "waiting":
+        ledger.start()
+    if stage == "held":
+        ledger.finish(final(), 0.0)
+    ledger.receive(job(attempt=2))
+    assert ledger.received == 2 and ledger.holding == (job().utterance_id,)
+
+
+def test_what_journal_has_is_not_decoded_again():
+    ledger = Ledger()
+    ledger.hear(JournalHead(journal_id="j", first_seq=1, next_seq=6, committed=(UtteranceId("mic", "ab", 5),)))
+    ledger.hear(Committed(utterance_id=UtteranceId("mic", "ab", 7), journal_seq=6))
+    for number in (5, 6, 7):
+        ledger.receive(job(number))
+    assert ledger.received == 3 and ledger.holding == (UtteranceId("mic", "ab", 6),)
+
+
+def test_a_lost_committed_is_made_good_by_the_head():
+    ledger = Ledger()
+    ledger.receive(job())
+    ledger.start()
+    ledger.finish(final(), 0.0)
+    ledger.hear(JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(UtteranceId("mic", "other", 9),)))
+    assert ledger.holding
+    ledger.hear(JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(job().utterance_id,)))
+    assert ledger.holding == ()
+
+
+def test_committed_while_it_waits_or_is_decoded():
+    ledger = Ledger()
+    ledger.receive(job(1))
+    ledger.receive(job(2))
+    ledger.start()
+    for number in (1, 2):
+        ledger.hear(Committed(utterance_id=job(number).utterance_id, journal_seq=number))
+    assert ledger.holding == (job(1).utterance_id,)
+    ledger.finish(final(1), 0.0)
+    assert ledger.due(9.0) == [] and ledger.start() is None
+
+
+def test_another_journal_has_committed_nothing():
+    ledger = Ledger()
+    ledger.hear(JournalHead(journal_id="a", first_seq=1, next_seq=1))
+    ledger.hear(Committed(utterance_id=job().utterance_id, journal_seq=1))
+    ledger.hear(JournalHead(journal_id="b", first_seq=1, next_seq=1))
+    ledger.receive(job())
+    assert ledger.start() == job()
