@@ -60,7 +60,7 @@ class JournalSettings:
     persist: str = setting("", "directory that keeps the history across reboots; empty keeps it in runtime_dir")
     max_age_days: float = setting(30.0, "older entries are deleted; 0 keeps all", minimum=0)
     max_mb: float = setting(100.0, "the oldest entries are deleted beyond this size; 0 keeps all", minimum=0)
-    order_wait_s: float = setting(30.0, "longest wait for a missing utterance before later ones are published", minimum=0, maximum=3600)
+    order_wait_s: float = setting(600.0, "longest wait for a missing utterance before later ones are published", minimum=0, maximum=3600)
 
 
 @dataclass(frozen=True)
