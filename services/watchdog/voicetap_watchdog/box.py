@@ -16,7 +16,7 @@ from voicetap.settings import Settings
 PROGRAMS = ("capture", "vad", "transcribe", "journal")
 LOG_BYTES = 1_000_000
 # Sound, cuts and transcripts: kept when the bundle was killed, so that it goes on where it was.
-STATE = ("ring-*", "cuts-*", "journal.sqlite*")
+STATE = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*")
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,14 @@ class Box:
         """Files that rotate; in a container, our own stdout under the names of files."""
         self.log_dir.mkdir(mode=0o700, exist_ok=True)
         if self.programs:
-            for name in (*self.names()[:-1], "watchdog"):
+            for name in (*self.names()[:-1], "watchdog", "supervisord"):
                 (self.log_dir / f"{name}.log").symlink_to("/dev/fd/1")
 
     def tidy(self) -> None:
         """Removes what processes that are gone have left behind, but none of what was heard or said."""
         for path in self._litter():
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
         if self.programs:  # else the logs of the last run are worth reading
             self._remove_logs()
 
@@ -120,6 +121,8 @@ class Box:
     def _litter(self) -> Iterator[Path]:
         for pattern in self._patterns():
             yield from self.runtime_dir.glob(pattern)
+        for pattern in self._sockets():
+            yield from (path for path in self.runtime_dir.glob(pattern) if path.is_socket())
         for name in (*self.runs, self.watchdog):
             for path in [*self.runtime_dir.glob(f"{name}.lock"), *self.runtime_dir.glob(f"{name}-[0-9]*.lock")]:
                 if not runtime.is_held(self.runtime_dir, path.stem):
@@ -134,6 +137,8 @@ class Box:
         yield f"voicetap-watchdog-{self.watchdog}.starts"
         for program in self.runs:
             yield from (f"voicetap-{program}.starts", f"voicetap-{program}-[0-9]*.starts")
+
+    def _sockets(self) -> Iterator[str]:
         for link in links.LINKS.values():
             if link.bound_by in self.runs:
                 yield f"{link.name}-*" if link.per else link.name
