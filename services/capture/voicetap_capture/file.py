@@ -1,0 +1,83 @@
+"""Any audio file, by PyAV, as 16 kHz mono."""
+
+import logging
+from collections.abc import Iterator
+
+import av
+
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from voicetap.node import ConfigError
+
+DECODE_AT_ONCE_BYTES = 1 << 20  # half a minute; finding the place in a long file must not hold up the heartbeat
+
+log = logging.getLogger("capture")
+
+
+class File:
+    """Sound of the first audio stream of `path`, from sample `position` on. Raises ConfigError for what is no sound.
+
+    The place is found by decoding from the start: a seek in a compressed file is not exact to the sample.
+    """
+
+    live = False
+    detail = ""
+
+    def __init__(self, path: str, position: int, realtime: bool):
+        self.state = "live"
+        self.realtime = realtime
+        self._skip_bytes = position * SAMPLE_BYTES
+        self._ready = b""
+        try:
+            self._container = av.open(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        try:
+            self._blocks = self._decode(path)
+            self._next = next(self._blocks, b"")
+            if not self._next:
+                raise ConfigError(f"{path}: it holds no sound")
+        except BaseException:
+            self._container.close()
+            raise
+
+    def wait_s(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        self._blocks.close()
+        self._container.close()
+
+    def read(self, max_bytes: int) -> bytes:
+        """At most `max_bytes`; empty at the end, and while the place is still being found."""
+        decoded = 0
+        while self._next and len(self._ready) < max_bytes and decoded < DECODE_AT_ONCE_BYTES:
+            decoded += len(self._next)
+            self._ready += self._next[self._skip_bytes :]
+            self._skip_bytes = max(0, self._skip_bytes - len(self._next))
+            self._next = next(self._blocks, b"")
+        pcm, self._ready = self._ready[:max_bytes], self._ready[max_bytes:]
+        if not self._next and not self._ready:
+            self.state = "ended"
+        return pcm
+
+    def _decode(self, path: str) -> Iterator[bytes]:
+        """Blocks of sound, none of them empty. What is damaged in between is left out, always the same."""
+        if not self._container.streams.audio:
+            raise ConfigError(f"{path}: it has no audio stream")
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        for packet in self._container.demux(self._container.streams.audio[0]):
+            for decoded in _frames(packet):
+                yield from filter(None, map(_pcm, resampler.resample(decoded)))
+        yield from filter(None, map(_pcm, resampler.resample(None)))
+
+
+def _frames(packet: av.Packet) -> list[av.AudioFrame]:
+    try:
+        return packet.decode()
+    except av.error.InvalidDataError as error:
+        log.warning("left out a damaged piece: %s", error)
+        return []
+
+
+def _pcm(frame: av.AudioFrame) -> bytes:
+    return bytes(frame.planes[0])[: frame.samples * SAMPLE_BYTES]

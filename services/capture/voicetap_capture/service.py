@@ -1,0 +1,169 @@
+"""The work of capture: from the source into the ring, from the ring onto the bus."""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from voicetap import links
+from voicetap.messages import (
+    FRAME_BYTES,
+    SAMPLE_RATE_HZ,
+    AudioFrame,
+    AudioHead,
+    AudioProgress,
+    ReplayRequest,
+    SourceState,
+)
+from voicetap.node import Node
+
+from . import replay
+from .framer import Framer
+from .pacing import BURST_FRAMES, Pace
+from .ring import Ring
+
+HEAD_S = 0.1
+STOP_QUIET_S = 0.15  # three heads: one would do, were none ever lost
+STOP_MAX_S = 0.4
+
+
+class Source(Protocol):
+    """Where sound comes from. `read` never waits; `state` is live, lost or ended, and `detail` says how."""
+
+    live: bool  # what is not read in time is gone; else it waits, and a new process goes on where the last one was
+    realtime: bool  # to be read at the speed of life, although it could be read faster
+    state: str
+    detail: str
+
+    def read(self, max_bytes: int) -> bytes: ...
+    def wait_s(self) -> float: ...
+    def close(self) -> None: ...
+
+
+class Service:
+    """Call `turn` in the work loop, and wait at most `wait_s` between two turns; `stop` at its end."""
+
+    def __init__(self, node: Node, ring: Ring, source: Source, name: str):
+        self._node = node
+        self._ring = ring
+        self._source = source
+        self._name = name
+        self._audio = node.sender(links.AUDIO.of(name))
+        self._requests = node.receiver(links.REPLAY.of(name))
+        self._framer = Framer(name, ring.stream, last := ring.last())
+        self._pace = Pace(source.realtime, ring.slots, ring.next_seq, time.monotonic())
+        self._loss = "capture_restart" if source.live and last else ""  # why the next sound comes after a hole
+        self._gaps = 0
+        self._announced: tuple[str, str] | None = None
+        self._next_head_s = 0.0
+
+    def turn(self) -> None:
+        self._answer()
+        self._pump()
+        self._announce(self._source.state, self._source.detail)
+
+    def wait_s(self) -> float:
+        now_s = time.monotonic()
+        return max(0.0, min(self._next_head_s - now_s, self._source_wait_s(now_s)))
+
+    def stop(self, bundle_stops: bool) -> None:
+        """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish."""
+        self._pump()
+        if self._source.live:
+            self._publish(self._framer.flush())
+        if not bundle_stops:
+            return
+        end_s = quiet_s = time.monotonic()
+        while (now_s := time.monotonic()) < min(quiet_s + STOP_QUIET_S, end_s + STOP_MAX_S):
+            if self._answer():
+                quiet_s = now_s  # vad still collects what it missed
+            self._announce("stopping", "")
+            self._node.beat()
+            self._node.wait(STOP_QUIET_S / 3)
+            self._next_head_s = 0.0
+
+    def _source_wait_s(self, now_s: float) -> float:
+        if self._source.state == "ended":
+            return HEAD_S
+        if self._source.live:
+            return self._source.wait_s()
+        return self._pace.wait_s(self._ring.next_seq, now_s) or self._source.wait_s()
+
+    def _pump(self) -> None:
+        if self._source.state == "ended":
+            return
+        due = self._frames_due()
+        pcm = self._source.read(due * FRAME_BYTES) if due else b""
+        if self._source.state == "live":
+            self._take(pcm)
+        else:
+            self._publish(self._framer.flush(pcm))
+            self._loss = "device_lost" if self._ring.next_seq else ""
+
+    def _frames_due(self) -> int:
+        if self._source.live:
+            return BURST_FRAMES
+        return self._pace.frames_due(self._ring.next_seq, time.monotonic())
+
+    def _take(self, pcm: bytes) -> None:
+        if not pcm:
+            return
+        now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        if self._loss:
+            self._gaps += self._framer.bridge(pcm, now_ns, self._loss) > 0
+            self._loss = ""
+        self._publish(self._framer.feed(pcm, now_ns, wall_ns))
+
+    def _publish(self, frames: Iterator[AudioFrame]) -> None:
+        for frame in frames:
+            self._ring.commit(frame)  # first: what was heard can then be asked for again
+            self._audio.send(frame)
+
+    def _answer(self) -> bool:
+        """Sends the frames asked for: one piece per requester and turn, so that none can hold up the sound."""
+        requests = {}
+        for message in self._requests:
+            if message.stream != self._ring.stream:
+                continue  # of a ring that is gone; the next head tells its reader
+            if isinstance(message, AudioProgress):
+                self._pace.hear(message.needed_seq)
+            elif isinstance(message, ReplayRequest):
+                requests[message.requester] = message
+        for requester, request in requests.items():
+            wanted = replay.span(request, self._ring.first_seq, self._ring.next_seq)
+            for frame in replay.frames(wanted, self._ring.read):
+                self._audio.send(frame, f"replay/{requester}")
+        return bool(requests)
+
+    def _announce(self, state: str, detail: str) -> None:
+        changed = (state, detail) != self._announced
+        if not changed and time.monotonic() < self._next_head_s:
+            return
+        self._next_head_s = time.monotonic() + HEAD_S
+        self._audio.send(self._head(state, detail))
+        self._node.sources = (self._source_state(state, detail),)
+        if changed:
+            self._announced = (state, detail)
+            self._node.state = "degraded" if state == "lost" else "ready"
+            self._node.detail = detail
+            self._node.beat_now()
+
+    def _head(self, state: str, detail: str) -> AudioHead:
+        return AudioHead(
+            source=self._name,
+            stream=self._ring.stream,
+            first_seq=self._ring.first_seq,
+            next_seq=self._ring.next_seq,
+            next_position=self._ring.next_position,
+            state=state,
+            detail=detail,
+        )
+
+    def _source_state(self, state: str, detail: str) -> SourceState:
+        return SourceState(
+            source=self._name,
+            stream=self._ring.stream,
+            state=state,
+            detail=detail,
+            position_s=self._ring.next_position / SAMPLE_RATE_HZ,
+            gaps=self._gaps,
+        )
