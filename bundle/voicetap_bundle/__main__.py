@@ -1,0 +1,5 @@
+"""`python -m voicetap_bundle` is `voicetap`."""
+
+from .cli import main
+
+main()

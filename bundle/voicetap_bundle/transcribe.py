@@ -1,0 +1,90 @@
+"""`voicetap transcribe`: files through the same services, as fast as they can."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from voicetap.messages import Entry
+
+from .box import Bundle, BundleError
+from .documents import FORMATS, document
+from .interrupts import stopping
+
+EXIT_INTERRUPTED = 130
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+@click.command("transcribe")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file; with several FILEs a directory.")
+@click.option("--engine", help="auto, faster-whisper, pocketsphinx …")
+@click.option("--model", help="A size such as tiny.en, a directory or a hub id.")
+def transcribe_command(files: tuple[Path, ...], kind: str, output: Path | None, engine: str, model: str) -> None:
+    """Transcribe audio files of any format, as text, JSON lines or subtitles."""
+    if len(files) > 1 and output and not output.is_dir():
+        raise click.UsageError(f"with several files, --output is a directory, and {output} is none")
+    if len(files) > 1 and not output and kind in ("srt", "vtt"):
+        raise click.UsageError(f"several files in {kind} need --output DIRECTORY")
+    for file in files:
+        box = Bundle(f"{_name(file)}=file:{file}", engine=engine, model=model, pace="max")
+        entries = _transcribe(box)
+        if not entries:
+            raise BundleError(f"{file}: no speech found", 1)
+        _write(document(entries, kind), _target(file, files, kind, output))
+
+
+def _transcribe(box: Bundle) -> list[Entry]:
+    entries = []
+    with stopping(box), _progress() as progress:
+        task = progress.add_task("starting", total=None, position="")
+        try:
+            box.start()
+            progress.update(task, description="transcribing")
+            for heard in box.listen(once=True):
+                if heard is not None:
+                    entries.append(heard)
+                progress.update(task, position=f"{box.position_s():.0f} s heard, {len(entries)} passages")
+            if not box.is_running():
+                raise BundleError("interrupted", EXIT_INTERRUPTED)
+        finally:
+            box.stop()
+    return entries
+
+
+def _progress() -> Progress:
+    """On a terminal only, and on stderr: stdout is for the text."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[position]}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _name(file: Path) -> str:
+    """The file's name as the name of a source."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in file.stem.lower())
+    return plain.strip("-")[:32] or "file"
+
+
+def _target(file: Path, files: tuple[Path, ...], kind: str, output: Path | None) -> Path | None:
+    if output and len(files) > 1:
+        return output / f"{file.stem}.{'txt' if kind == 'text' else kind}"
+    return output
+
+
+def _write(text: str, target: Path | None) -> None:
+    if target is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise BundleError(f"{target}: {error.strerror}", 1) from None
