@@ -18,7 +18,6 @@ from .interrupts import stopping
 from .output import print_json
 from .screen import Screen
 
-
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
     "which like raw is s16le, 16 kHz, mono. May be repeated."
