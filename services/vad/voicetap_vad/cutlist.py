@@ -114,7 +114,9 @@ def _open(path: Path) -> sqlite3.Connection:
         database.executescript(_SCHEMA)
         if (found := database.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
-        database.execute(f"SELECT {_COLUMNS} FROM cuts").fetchone()
+        columns = "SELECT group_concat(name, ', ') FROM pragma_table_info('cuts')"
+        if (found := database.execute(columns).fetchone()[0]) != _COLUMNS:
+            raise sqlite3.DatabaseError(f"of another version, with {found}")
     except sqlite3.Error:
         database.close()
         raise

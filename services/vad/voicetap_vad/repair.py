@@ -38,12 +38,12 @@ class Order:
         """A frame as it came; one that is here already is ignored."""
         if frame.seq < self.next_seq:
             return
+        self._head_seq = max(self._head_seq, frame.seq + 1)
         full = len(self._ready) >= MAX_AHEAD or (len(self._ahead) >= MAX_AHEAD and frame.seq != self.next_seq)
         if full and frame.seq not in self._ahead:
             self.drops += 1
             return
         self._ahead[frame.seq] = frame
-        self._head_seq = max(self._head_seq, frame.seq + 1)
         self._advance()
 
     def take(self, limit: int) -> list[AudioFrame]:

@@ -1,0 +1,241 @@
+"""vad's neighbours, played by the test: a capture with a small ring, workers, and a journal."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig import speech
+from voicetap import links
+from voicetap.bus import Bus
+from voicetap.codec import UtteranceId
+from voicetap.messages import (
+    FRAME_BYTES,
+    FRAME_NS,
+    FRAME_SAMPLES,
+    AudioFrame,
+    AudioHead,
+    AudioProgress,
+    Committed,
+    Failed,
+    Final,
+    Gap,
+    Heartbeat,
+    Job,
+    JournalHead,
+    ReplayRequest,
+    SpeechStarted,
+    WorkerReport,
+)
+from voicetap.settings import Settings
+
+SPEECH = Path(__file__).parent.parent / "data/speech.wav"  # flite: one utterance of two seconds
+HEAD_S = 0.05
+
+
+def spoken() -> bytes:
+    """Whole frames of speech."""
+    pcm = speech.pcm_of(SPEECH)
+    return pcm[: len(pcm) // FRAME_BYTES * FRAME_BYTES]
+
+
+def silent(frames: int) -> bytes:
+    return bytes(FRAME_BYTES * frames)
+
+
+def make_frame(
+    seq: int, pcm: bytes = bytes(FRAME_BYTES), position: int | None = None, stream: str = "a1", gap_reason: str = ""
+) -> AudioFrame:
+    return AudioFrame(
+        source="mic",
+        stream=stream,
+        seq=seq,
+        position=seq * FRAME_SAMPLES if position is None else position,
+        captured_ns=seq * FRAME_NS,
+        wall_ns=10**18 + seq * FRAME_NS,
+        pcm=pcm,
+        gap_reason=gap_reason,
+    )
+
+
+@dataclass
+class Worker:
+    """Takes one job at a time. `answers` off: it goes on reporting, and never has a result."""
+
+    name: str
+    boot_id: str = "b1"
+    answers: bool = True
+    reports: bool = True
+    holds: list[UtteranceId] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+
+class Neighbours:
+    """Everything vad talks to. `pump` lets them run until something is so."""
+
+    def __init__(self, settings: Settings, workers: tuple[str, ...] = ("w1",)):
+        self.settings = settings
+        self.stream, self.state = "a1", "live"
+        self.ring: dict[int, AudioFrame] = {}
+        self.first_seq = 0  # of the ring
+        self.next_position = 0
+        self.workers = {name: Worker(name) for name in workers}
+        self.commits = True  # whether journal commits what it is told
+        self.entries: dict[UtteranceId, Final | Failed | Gap] = {}
+        self.events: list[object] = []
+        self.asked: list[ReplayRequest] = []
+        self.needed_seq = -1
+        self.beat: Heartbeat | None = None
+        self._gap_reason = ""
+        self._next_s = 0.0
+
+    def __enter__(self) -> "Neighbours":
+        with ExitStack() as stack:
+            capture, worker, journal, watchdog = (
+                stack.enter_context(Bus(name, self.settings))
+                for name in ("capture", "transcribe", "journal", "watchdog")
+            )
+            self._audio = capture.sender(links.AUDIO.of("mic"))
+            self._replay = capture.receiver(links.REPLAY.of("mic"))
+            self._reports = worker.sender(links.WORKERS)
+            self._jobs = {name: worker.receiver(links.JOBS.of(name)) for name in self.workers}
+            self._results = journal.receiver(links.RESULTS)
+            self._commits = journal.sender(links.COMMITS)
+            self._beats = watchdog.receiver(links.HEARTBEAT.of("vad"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    # ---- what a test does -----------------------------------------------------------------------
+
+    def hear(self, pcm: bytes, publish: Callable[[int], bool] = lambda seq: True) -> None:
+        """capture puts these frames into its ring, and publishes those that `publish` says."""
+        for start in range(0, len(pcm), FRAME_BYTES):
+            seq = self.next_seq
+            frame_pcm = pcm[start : start + FRAME_BYTES]
+            self.ring[seq] = make_frame(seq, frame_pcm, self.next_position, self.stream, self._gap_reason)
+            self.next_position += FRAME_SAMPLES
+            self._gap_reason = ""
+            if publish(seq):
+                self._audio.send(self.ring[seq])
+
+    def lose(self, samples: int) -> None:
+        """The device delivers nothing for this long."""
+        self.next_position += samples
+        self._gap_reason = "device_lost"
+
+    def new_ring(self, stream: str) -> None:
+        self.stream, self.first_seq, self.next_position = stream, 0, 0
+        self.ring.clear()
+
+    def forget_before(self, seq: int) -> None:
+        self.first_seq = seq
+        self.ring = {held: frame for held, frame in self.ring.items() if held >= seq}
+
+    def pump(self, question: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+        deadline_s = time.monotonic() + within_s
+        while not question():
+            assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}; {self.entries}; {self.events}"
+            self._turn()
+            time.sleep(0.002)
+
+    def drained(self) -> bool:
+        """vad says so itself, of this stream."""
+        states = self.beat.sources if self.beat else ()
+        return any(state.state == "drained" and state.stream == self.stream for state in states)
+
+    @property
+    def next_seq(self) -> int:
+        return max(self.ring, default=self.first_seq - 1) + 1
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        return [job for worker in self.workers.values() for job in worker.jobs]
+
+    @property
+    def started(self) -> list[UtteranceId]:
+        return [event.utterance_id for event in self.events if isinstance(event, SpeechStarted)]
+
+    # ---- how they run ---------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        for request in self._replay:
+            self._answer(request)
+        for worker in self.workers.values():
+            for job in self._jobs[worker.name]:
+                self._work(worker, job)
+        for result in self._results:
+            self._enter(result)
+        self.beat = [self.beat, *self._beats][-1]
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + HEAD_S
+            self._say_where_we_are()
+
+    def _answer(self, request: ReplayRequest | AudioProgress) -> None:
+        if isinstance(request, AudioProgress):
+            self.needed_seq = request.needed_seq
+            return
+        self.asked.append(request)
+        for seq in range(request.from_seq, min(request.to_seq, request.from_seq + 256)):
+            if request.stream == self.stream and seq in self.ring:
+                self._audio.send(self.ring[seq], topic=f"replay/{request.requester}")
+
+    def _work(self, worker: Worker, job: Job) -> None:
+        worker.jobs.append(job)
+        if worker.answers:
+            self._enter(final_of(job))
+        else:
+            worker.holds.append(job.utterance_id)
+        self._report(worker)
+
+    def _enter(self, result: object) -> None:
+        if not isinstance(result, Final | Failed | Gap):
+            self.events.append(result)
+        elif self.commits:
+            self.entries.setdefault(result.utterance_id, result)
+            self._commits.send(Committed(utterance_id=result.utterance_id, journal_seq=len(self.entries)))
+
+    def _report(self, worker: Worker) -> None:
+        report = WorkerReport(
+            worker=worker.name,
+            boot_id=worker.boot_id,
+            state="busy" if worker.holds else "ready",
+            received=len(worker.jobs),
+            decoding=tuple(worker.holds),
+            holding=tuple(worker.holds),
+        )
+        if worker.reports:
+            self._reports.send(report)
+
+    def _say_where_we_are(self) -> None:
+        for worker in self.workers.values():
+            self._report(worker)
+        if self.state != "dead":
+            self._audio.send(self._head())
+        self._commits.send(JournalHead(journal_id="j", first_seq=1, next_seq=len(self.entries) + 1))
+
+    def _head(self) -> AudioHead:
+        return AudioHead(
+            source="mic",
+            stream=self.stream,
+            first_seq=self.first_seq,
+            next_seq=self.next_seq,
+            next_position=self.next_position,
+            state=self.state,
+        )
+
+
+def final_of(job: Job) -> Final:
+    return Final(
+        utterance_id=job.utterance_id,
+        source=job.utterance_id.source,
+        text=f"{len(job.pcm) // 2} samples",
+        start_s=job.start_position / 16_000,
+        end_s=job.end_position / 16_000,
+        wall_ns=job.wall_ns,
+        ended_ns=job.ended_ns,
+        cut_reason=job.cut_reason,
+    )

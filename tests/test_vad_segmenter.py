@@ -1,0 +1,148 @@
+"""Where utterances begin and end, for any sequence of probabilities."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicetap.settings import VadSettings
+from voicetap_vad.segmenter import Ended, Event, Scored, Segmenter, Started
+
+SETTINGS = VadSettings()
+SMALL = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
+LIVELY = replace(SMALL, endpoint_ms=160, min_speech_ms=0, tail_ms=64, pre_roll_ms=96)
+SPEECH, QUIET = 0.9, 0.05
+
+runs = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=30
+).map(lambda pairs: [probability for probability, count in pairs for _ in range(count)])
+settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, tail_ms=2000)])
+
+
+def scored(probabilities: list[float], first_seq: int = 0) -> list[Scored]:
+    return [Scored(seq, seq * FRAME_SAMPLES, p) for seq, p in enumerate(probabilities, first_seq)]
+
+
+def segment(frames: list[Scored], settings: VadSettings = SETTINGS) -> list[Event]:
+    segmenter = Segmenter(settings)
+    return [event for frame in frames for event in segmenter.feed(frame)] + segmenter.close("source_ended")
+
+
+def cuts(events: list[Event]) -> list[Ended]:
+    return [event for event in events if isinstance(event, Ended)]
+
+
+def frames_of(ms: float) -> int:
+    return int(ms / 32)
+
+
+@given(runs, settings_of)
+def test_every_start_has_exactly_one_end(probabilities, settings):
+    events = segment(scored(probabilities), settings)
+    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
+    assert all(a.first_seq == b.first_seq for a, b in zip(events[::2], events[1::2], strict=True))
+    assert all(start.first_seq <= start.onset_seq for start in events[::2])
+
+
+@given(runs, settings_of)
+def test_no_frame_is_in_two_cuts(probabilities, settings):
+    spans = [(cut.first_seq, cut.last_seq) for cut in cuts(segment(scored(probabilities), settings))]
+    edges = [edge for first, last in spans for edge in (first, last + 1)]
+    assert edges == sorted(edges)
+    assert all(first <= last for first, last in spans)
+
+
+@given(runs, settings_of)
+def test_speech_is_in_a_cut(probabilities, settings):
+    events = cuts(segment(scored(probabilities), settings))
+    covered = {seq for cut in events for seq in range(cut.first_seq, cut.last_seq + 1)}
+    onset = round(settings.onset_ms * 16 / FRAME_SAMPLES)
+    loud = [p >= settings.threshold for p in probabilities]
+    spoken = {seq + i for seq in range(len(loud) - onset + 1) if all(loud[seq : seq + onset]) for i in range(onset)}
+    assert spoken <= covered
+
+
+@given(runs, settings_of)
+def test_no_utterance_is_longer_than_the_hard_limit(probabilities, settings):
+    limit = settings.hard_limit_s * SAMPLE_RATE_HZ
+    assert all(
+        (cut.last_seq + 1 - cut.first_seq) * FRAME_SAMPLES <= limit
+        for cut in cuts(segment(scored(probabilities), settings))
+    )
+
+
+@given(runs, settings_of, st.integers(0, 5000), st.integers(0, 500))
+def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
+    missing = min(missing, settings.endpoint_ms * 16)
+    frames = [f._replace(position=f.position + missing * (f.seq >= at_seq)) for f in scored(probabilities)]
+    events = segment(frames, settings)
+    limit = settings.hard_limit_s * SAMPLE_RATE_HZ
+    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
+    assert all(frames[c.last_seq].end - frames[c.first_seq].position <= limit for c in cuts(events))
+
+
+@given(runs, st.data())
+def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabilities, data):
+    frames = scored(probabilities)
+    events = segment(frames, SMALL)
+    if not events:
+        return
+    index = data.draw(st.integers(0, len(events) // 2 - 1)) * 2
+    started, ended = events[index : index + 2]
+    successor = Segmenter(SMALL)
+    successor.resume(started.first_seq, started.onset_seq)
+    again = [event for frame in frames[started.first_seq :] for event in successor.feed(frame)]
+    first = (again + successor.close("source_ended"))[0]
+    assert (first.first_seq, first.last_seq, first.reason) == (ended.first_seq, ended.last_seq, ended.reason)
+
+
+def test_silence_ends_an_utterance_with_pre_roll_before_and_tail_after():
+    start, end = segment(scored([QUIET] * 50 + [SPEECH] * 30 + [QUIET] * 50))
+    assert (start.first_seq, start.onset_seq) == (50 - round(SETTINGS.pre_roll_ms / 32), 50)
+    assert (end.last_seq, end.reason, end.too_short) == (79 + frames_of(SETTINGS.tail_ms), "silence", False)
+
+
+def test_pre_roll_never_reaches_into_the_cut_before():
+    pause = [QUIET] * (frames_of(SETTINGS.endpoint_ms) + 2)
+    events = segment(scored([SPEECH] * 30 + pause + [SPEECH] * 30), replace(SETTINGS, pre_roll_ms=2000))
+    assert events[2].first_seq == events[1].last_seq + 1
+
+
+def test_a_pause_shorter_than_the_endpoint_ends_nothing():
+    probabilities = [SPEECH] * 20 + [QUIET] * (frames_of(SETTINGS.endpoint_ms) - 1) + [SPEECH] * 20
+    assert len(cuts(segment(scored(probabilities)))) == 1
+
+
+def test_between_the_thresholds_speech_goes_on_but_does_not_begin():
+    middle = [(SETTINGS.threshold + SETTINGS.release_threshold) / 2] * 100
+    assert segment(scored(middle)) == []
+    (cut,) = cuts(segment(scored([SPEECH] * 10 + middle)))
+    assert cut.last_seq == 109
+
+
+def test_a_click_is_no_speech_and_a_grunt_is_too_short():
+    assert segment(scored([QUIET] * 20 + [SPEECH] * 2 + [QUIET] * 40)) == []
+    (cut,) = cuts(segment(scored([QUIET] * 20 + [SPEECH] * 4 + [QUIET] * 40)))
+    assert cut.too_short
+
+
+def test_beyond_the_soft_limit_a_breath_is_enough():
+    long = [SPEECH] * (frames_of(SETTINGS.soft_limit_s * 1000) + frames_of(2500))
+    cut = cuts(segment(scored(long + [QUIET] * 4 + [SPEECH] * 20)))[0]
+    assert (cut.reason, cut.last_seq) == ("soft_limit", len(long) + 2)
+
+
+def test_at_the_hard_limit_the_least_speechy_point_is_taken_and_the_rest_is_the_next_utterance():
+    probabilities = [SPEECH] * 900
+    probabilities[700:705] = [0.6] * 5
+    events = segment(scored(probabilities))
+    assert (events[1].reason, events[1].last_seq) == ("hard_limit", 702)
+    assert (events[2].first_seq, events[2].onset_seq) == (703, 703)
+    assert events[3].last_seq == 899
+
+
+def test_the_little_that_is_left_after_the_hard_limit_is_not_dropped():
+    limit = frames_of(SETTINGS.hard_limit_s * 1000)
+    events = cuts(segment(scored([SPEECH] * (limit + 1) + [QUIET] * 40)))
+    assert [cut.too_short for cut in events] == [False, False]

@@ -1,0 +1,64 @@
+"""The model hears speech, and nothing in silence and noise; without its context it would hear nothing at all."""
+
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from rig.vad import silent, spoken
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
+from voicetap.node import ConfigError
+from voicetap_vad import silero
+from voicetap_vad.silero import Silero
+
+
+@pytest.fixture(scope="module")
+def model() -> Silero:
+    return Silero(silero.load(silero.model_path()))
+
+
+def probabilities(model: Silero, pcm: bytes) -> list[float]:
+    model.reset()
+    return [model.probability(pcm[start : start + FRAME_BYTES]) for start in range(0, len(pcm), FRAME_BYTES)]
+
+
+def noise(frames: int) -> bytes:
+    chance = random.Random(1)
+    return struct.pack(
+        f"<{frames * FRAME_SAMPLES}h", *(chance.randint(-600, 600) for _ in range(frames * FRAME_SAMPLES))
+    )
+
+
+def test_speech_is_heard(model):
+    """Fails when the 64 samples before a frame are not fed with it: then no frame reaches 0.5."""
+    heard = [p > 0.5 for p in probabilities(model, spoken())]
+    assert sum(heard) > 0.7 * len(heard)
+
+
+def test_silence_and_noise_are_not(model):
+    assert max(probabilities(model, silent(100))) < 0.1
+    assert max(probabilities(model, noise(100))) < 0.3
+
+
+def test_a_reset_forgets_all_that_was_heard(model):
+    assert probabilities(model, spoken()) == probabilities(model, spoken())
+    model.probability(spoken()[:FRAME_BYTES])
+    assert model.probability(silent(1)) != probabilities(model, silent(1))[0]
+
+
+def test_streams_share_a_model_and_nothing_else(model):
+    session = silero.load(silero.model_path())
+    one, other = Silero(session), Silero(session)
+    alone = probabilities(model, spoken())
+    both = []
+    for start in range(0, len(spoken()), FRAME_BYTES):
+        both.append(one.probability(spoken()[start : start + FRAME_BYTES]))
+        other.probability(noise(1))
+    assert both == alone
+
+
+def test_a_file_that_is_no_model_is_one_line_to_act_on(tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match=r"model\.onnx cannot be loaded"):
+        silero.load(tmp_path / "model.onnx")
