@@ -29,7 +29,7 @@ class File:
         self._ready = b""
         try:
             self._container = av.open(path)
-        except OSError as error:
+        except av.error.FFmpegError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         try:
             self._blocks = self._decode(path)
@@ -65,16 +65,22 @@ class File:
         if not self._container.streams.audio:
             raise ConfigError(f"{path}: it has no audio stream")
         resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-        for packet in self._container.demux(self._container.streams.audio[0]):
+        for packet in self._packets():
             for decoded in _frames(packet):
                 yield from filter(None, map(_pcm, resampler.resample(decoded)))
         yield from filter(None, map(_pcm, resampler.resample(None)))
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(self._container.streams.audio[0])
+        except av.error.FFmpegError as error:
+            log.warning("the rest cannot be read: %s", error)
 
 
 def _frames(packet: av.Packet) -> list[av.AudioFrame]:
     try:
         return packet.decode()
-    except av.error.InvalidDataError as error:
+    except av.error.FFmpegError as error:
         log.warning("left out a damaged piece: %s", error)
         return []
 

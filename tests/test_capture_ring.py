@@ -1,0 +1,185 @@
+"""The ring: what it holds survives whatever happens to the process that writes it."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rig.processes import eventually
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame
+from voicetap.node import ConfigError
+from voicetap_capture import ring as ring_module
+from voicetap_capture.ring import Ring
+
+SECONDS = 10.0  # 312 slots
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audio-mic.ring"
+
+
+def open_ring(path: Path, seconds: float = SECONDS, origin: str = "mic:") -> Ring:
+    return Ring(path, "mic", seconds, origin)
+
+
+def frame(ring: Ring, seq: int, reason: str = "") -> AudioFrame:
+    return AudioFrame(
+        source="mic",
+        stream=ring.stream,
+        seq=seq,
+        position=seq * FRAME_SAMPLES,
+        captured_ns=seq + 1,
+        wall_ns=seq + 2,
+        pcm=struct.pack("<H", seq % 65536) * FRAME_SAMPLES,
+        gap_reason=reason,
+    )
+
+
+def fill(ring: Ring, frames: int) -> None:
+    for seq in range(ring.next_seq, ring.next_seq + frames):
+        ring.commit(frame(ring, seq))
+
+
+def test_what_is_committed_is_read_back(path):
+    with open_ring(path) as ring:
+        assert (ring.first_seq, ring.next_seq, ring.next_position, ring.last()) == (0, 0, 0, None)
+        committed = frame(ring, 0, reason="device_lost")
+        ring.commit(committed)
+        assert ring.read(0) == committed == ring.last()
+        assert (ring.next_seq, ring.next_position) == (1, FRAME_SAMPLES)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_forgets_the_oldest(path):
+    with open_ring(path) as ring:
+        fill(ring, 1000)
+        assert ring.next_seq - ring.first_seq == ring.slots - 1
+        for seq in range(ring.first_seq, ring.next_seq):
+            assert ring.read(seq) == frame(ring, seq)
+        assert ring.read(ring.first_seq - 2) is None
+
+
+def test_numbering_goes_on_after_a_restart(path):
+    with open_ring(path) as ring:
+        fill(ring, 500)
+        stream = ring.stream
+    with open_ring(path) as ring:
+        assert (ring.stream, ring.next_seq) == (stream, 500)
+        assert ring.last() == frame(ring, 499)
+        fill(ring, 1)
+        assert ring.read(500) == frame(ring, 500)
+
+
+def test_a_slot_torn_by_a_kill_is_no_frame(path):
+    with open_ring(path) as ring:
+        fill(ring, ring.slots + 5)
+        stream, next_seq = ring.stream, ring.next_seq
+        offset = ring._offset(next_seq)
+    with path.open("r+b") as file:  # half of the next frame is written, the head is not
+        file.seek(offset)
+        file.write(os.urandom(500))
+    with open_ring(path) as ring:
+        assert (ring.stream, ring.next_seq) == (stream, next_seq)
+        assert ring.read(ring.first_seq) and ring.last()
+        fill(ring, 1)
+        assert ring.last() == frame(ring, next_seq)
+
+
+def test_a_flipped_bit_is_noticed(path):
+    with open_ring(path) as ring:
+        fill(ring, 10)
+        ring._map[ring._offset(5) + 700] ^= 1
+        assert ring.read(5) is None
+        assert ring.read(6) == frame(ring, 6)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "head", "last slot", "empty"])
+def test_a_damaged_file_is_replaced_by_a_new_stream(path, damage):
+    with open_ring(path) as ring:
+        fill(ring, 10)
+        stream, last = ring.stream, ring._offset(9)
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        del content[-1:]
+    elif damage == "foreign":
+        content[:8] = b"RIFFWAVE"
+    elif damage == "head":
+        content[128:136] = struct.pack("<Q", 2**60)
+    elif damage == "last slot":
+        content[last + 100] ^= 1
+    else:
+        content = b""
+    path.write_bytes(content)
+    with open_ring(path) as ring:
+        assert ring.stream != stream
+        assert ring.next_seq == 0
+
+
+@pytest.mark.parametrize("other", [{"seconds": 20.0}, {"origin": "mic:USB"}])
+def test_another_ring_is_another_stream(path, other):
+    with open_ring(path) as ring:
+        fill(ring, 10)
+        stream = ring.stream
+    with open_ring(path, **other) as ring:
+        assert ring.stream != stream and ring.next_seq == 0
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_another_boot_is_another_stream(path, monkeypatch):
+    with open_ring(path) as ring:
+        fill(ring, 10)
+    monkeypatch.setattr(ring_module, "_boot_id", lambda: "another")
+    with open_ring(path) as ring:
+        assert ring.next_seq == 0
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(path, monkeypatch):
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match="no room for 0 MB of sound: No space left .* capture.ring_s"):
+        open_ring(path).__enter__()
+    assert [] == list(path.parent.iterdir())
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_capture_ring import open_ring, frame
+with open_ring(Path(sys.argv[1])) as ring:
+    while True:
+        ring.commit(frame(ring, ring.next_seq))
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_frames(path):
+    stream, seen = None, 0
+    for _ in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(Path(__file__).parent)])
+        eventually(lambda seen=seen: _next_seq(path) > seen + 400, 10, "the writer writes")
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        with open_ring(path) as ring:
+            assert stream in (None, ring.stream)
+            stream, seen = ring.stream, ring.next_seq
+            for seq in range(ring.first_seq, seen):
+                assert ring.read(seq) == frame(ring, seq)
+
+
+def _next_seq(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(128)
+        return struct.unpack("<Q", file.read(8))[0]
+
+
+def test_a_frame_fits_its_slot():
+    assert ring_module._SLOT_BYTES == 64 + FRAME_BYTES, "600 s are 20 MB"
