@@ -216,7 +216,7 @@ class Bundle:
         return () if self._detached else ("--with-parent", str(os.getpid()))
 
     def _has_history(self) -> bool:
-        return bool(self.settings.journal.persist) or any(Path(self.settings.runtime_dir).glob("journal.db*"))
+        return bool(self.settings.journal.persist) or any(Path(self.settings.runtime_dir).glob("journal.sqlite*"))
 
     def _check(self) -> None:
         """Raises BundleError with the one line that says why the bundle does not run, if it should."""

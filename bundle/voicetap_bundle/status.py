@@ -40,15 +40,24 @@ def status_command(as_json: bool) -> None:
 
 def _print(found: dict) -> None:
     console = Console(highlight=False)
-    services = Table("service", "state", "pid", "beat", "memory", "cpu", "drops", "restarts", "", box=None)
+    services = _table("service", "state", "pid", "beat", "memory", "cpu", "drops", "restarts")
     for each in found["services"]:
         beat = "-" if each["beat_age_s"] is None else f"{each['beat_age_s']:.1f} s ago"
         cost = (f"{each['rss_bytes'] / 1e6:.0f} MB", f"{each['cpu_percent']:.1f} %")
         counts = (str(each["drops"]), str(each["restarts"]))
         services.add_row(each["name"], each["state"], str(each["pid"] or "-"), beat, *cost, *counts, each["detail"])
     console.print(services)
-    sources = Table("source", "state", "position", "waiting", "gaps", "", box=None)
+    sources = _table("source", "state", "position", "waiting", "gaps")
     for each in found["sources"]:
         numbers = (f"{each['position_s']:.1f} s", str(each["backlog"]), str(each["gaps"]))
         sources.add_row(each["source"], each["state"], *numbers, each["detail"])
     console.print(sources)
+
+
+def _table(*columns: str) -> Table:
+    """Only the last column, for details, gives way on a narrow terminal."""
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    table.add_column("")
+    return table

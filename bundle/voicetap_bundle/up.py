@@ -92,7 +92,7 @@ def _wait(box: Bundle, screen: Screen) -> bool:
 def _introduce(box: Bundle, screen: Screen) -> None:
     """One line for each source, one for the engine."""
     for source in sources.parse_all(box.settings):
-        screen.say(f"listening to {source.name}: {source.kind} {source.argument or '(default device)'}")
+        screen.say(f"{source.name}: listening to {source.argument or 'the default microphone'}")
     screen.say(f"transcribing with {box.engine()}")
 
 
