@@ -40,6 +40,7 @@ def main(settings: Settings) -> None:
             for beat in watch.beats():
                 judge.step(Beat(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9), time.monotonic())
             watch.act(judge.step(Tick(), time.monotonic()))
+            watch.show_pulse()
             watch.tell_systemd()
 
 

@@ -52,6 +52,11 @@ class Box:
         return self.runtime_dir / f"{self._own('supervisor')}.sock"
 
     @property
+    def pulse(self) -> Path:
+        """What the watchdog rewrites as long as it turns: see pulse.py."""
+        return self.runtime_dir / f"{self.watchdog}.pulse"
+
+    @property
     def log_dir(self) -> Path:
         return self.runtime_dir / self._own("log")
 
@@ -129,7 +134,7 @@ class Box:
                     yield path
 
     def _patterns(self) -> Iterator[str]:
-        yield f"{self.socket.name}*"
+        yield from (f"{self.socket.name}*", self.pulse.name)
         if "capture" in self.runs:
             yield "stopping"
         if not self.programs:

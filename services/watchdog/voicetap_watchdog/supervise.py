@@ -20,7 +20,8 @@ from voicetap import config, crashloop, logs, runtime
 from voicetap.config import SettingsError
 
 from .box import Box
-from .rpc import Supervisord, Unreachable
+from .pulse import Pulse
+from .rpc import Process, Supervisord, Unreachable
 
 POKE_S = 0.02  # while supervisord starts or stops its programs
 TICK_S = 0.5
@@ -39,6 +40,8 @@ class Supervise:
         self._box = box
         self._parent_pid = parent_pid
         self._rpc = Supervisord(str(box.socket))
+        limits = box.settings.watchdog
+        self._pulse = Pulse(box.pulse, limits.silent_s, limits.start_s)
         self._told = 0  # how often to stop
         self._starts_s: list[float] = []
         self._child: subprocess.Popen | None = None
@@ -57,6 +60,7 @@ class Supervise:
         while time.monotonic() < again_s and not self._told:
             self._wait(POKE_S)
         self._starts_s = [*self._starts_s[-9:], time.monotonic()]
+        self._pulse.rearm(time.monotonic())
         self._child = subprocess.Popen(
             [sys.executable, "-m", "voicetap_watchdog.supervisord", "-c", str(deploy() / "supervisord.conf")],
             env=self._box.environment(os.environ, sys.executable),
@@ -70,16 +74,23 @@ class Supervise:
         tick_s, answered_s = POKE_S, time.monotonic()
         while self._child.poll() is None and not self._told:
             with contextlib.suppress(*Unreachable):
+                processes = self._rpc.processes()
                 # the first turn of its loop would wait a second before it starts anything
-                tick_s = TICK_S if self._all_started() else POKE_S
+                tick_s = POKE_S if any(process.state == "STOPPED" for process in processes) else TICK_S
                 answered_s = time.monotonic()
+                self._watch_the_watchdog(processes, answered_s)
             if time.monotonic() - answered_s > FROZEN_S:
                 log.error("supervisord does not answer: killing it")
                 self._child.kill()
             self._wait(tick_s)
 
-    def _all_started(self) -> bool:
-        return all(process.state != "STOPPED" for process in self._rpc.processes())
+    def _watch_the_watchdog(self, processes: tuple[Process, ...], now_s: float) -> None:
+        if self._pulse.has_stopped(now_s):
+            self._pulse.rearm(now_s)
+            for process in processes:
+                if process.name == "watchdog" and process.pid:
+                    log.error("the watchdog is silent: killing it")
+                    self._rpc.kill(process)
 
     def _wait(self, timeout_s: float) -> None:
         """For a signal; a parent that has died counts as one."""

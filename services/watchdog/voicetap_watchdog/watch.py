@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from voicetap import links
 from voicetap.bus import Receiver
@@ -31,6 +32,7 @@ class Watch:
         self._processes: dict[str, Process] = {}
         self._receivers: dict[str, Receiver] = {}
         self._pidfds: dict[int, int] = {}  # by pid
+        self._pulse = Path(node.settings.runtime_dir, f"{node.name}.pulse")
         self._next_look_s = 0.0
         self._next_notice_s = 0.0
         self._answers = False
@@ -75,6 +77,10 @@ class Watch:
                 self._call(effect)
             except Unreachable as error:
                 log.warning("%s: %s", effect, error)
+
+    def show_pulse(self) -> None:
+        """For supervise, who watches this watchdog."""
+        self._pulse.write_text(f"{os.getpid()} {time.monotonic_ns()}")
 
     def tell_systemd(self) -> None:
         """Only while all is well: systemd's WatchdogSec is the watchdog of this watchdog."""

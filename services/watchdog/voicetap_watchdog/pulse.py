@@ -1,0 +1,32 @@
+"""Who watches the watchdog: it rewrites a small file as it turns, and supervise kills it when the file stands still.
+
+Only changes are compared, by the reader's own clock: neither a clock that jumps nor a reader that was itself
+stopped can condemn a watchdog that works.
+"""
+
+from pathlib import Path
+
+
+class Pulse:
+    """The reader's side."""
+
+    def __init__(self, path: Path, silent_s: float, start_s: float):
+        self._path = path
+        self._silent_s = silent_s
+        self._start_s = start_s
+        self._last = b""
+        self._until_s = 0.0
+        self.rearm(0.0)
+
+    def rearm(self, now_s: float) -> None:
+        """Somebody is about to start it."""
+        self._until_s = now_s + self._start_s
+
+    def has_stopped(self, now_s: float) -> bool:
+        try:
+            mark = self._path.read_bytes()
+        except FileNotFoundError:
+            mark = b""
+        if mark != self._last:
+            self._last, self._until_s = mark, now_s + self._silent_s
+        return now_s > self._until_s
