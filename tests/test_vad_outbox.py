@@ -82,6 +82,15 @@ def test_a_silent_worker_loses_its_job_to_another(outbox):
     assert sent(effects) == [("w2", id_of(1))]
 
 
+def test_a_worker_that_was_only_slow_goes_on_and_it_counts_as_no_loss(outbox):
+    outbox.step(job(1), 0.0)
+    outbox.step(report(), 0.0)
+    for now_s in (2.0, 4.0, 6.0):
+        outbox.step(None, now_s)
+        effects = outbox.step(report(received=1, decoding=(id_of(1),)), now_s + 0.1)
+        assert effects == [Attempt(id_of(1), 0)]
+
+
 def test_a_worker_that_reports_keeps_its_job_as_long_as_it_takes(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)

@@ -4,6 +4,7 @@ import random
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rig.vad import silent, spoken
@@ -31,9 +32,28 @@ def noise(frames: int) -> bytes:
 
 
 def test_speech_is_heard(model):
-    """Fails when the 64 samples before a frame are not fed with it: then no frame reaches 0.5."""
+    """Fails when frames are fed without the 64 samples before them: then none reaches 0.5."""
     heard = [p > 0.5 for p in probabilities(model, spoken())]
     assert sum(heard) > 0.7 * len(heard)
+
+
+class Recorder:
+    """A session that notes what it is fed."""
+
+    def __init__(self):
+        self.inputs: list[np.ndarray] = []
+
+    def run(self, outputs: list[str], fed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        self.inputs.append(fed["input"].copy())
+        return np.zeros((1, 1), np.float32), fed["state"]
+
+
+def test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before():
+    recorder = Recorder()
+    sound = spoken()[: 3 * FRAME_BYTES]
+    probabilities(Silero(recorder), sound)
+    samples = np.concatenate([np.zeros(64), np.frombuffer(sound, "<i2") / 32768]).astype(np.float32)
+    assert [list(fed[0]) for fed in recorder.inputs] == [list(samples[n * 512 : n * 512 + 576]) for n in range(3)]
 
 
 def test_silence_and_noise_are_not(model):

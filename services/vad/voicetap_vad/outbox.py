@@ -65,6 +65,7 @@ Effect = Connect | Send | Tell | Attempt
 class _Item:
     content: Job | Entry
     worker: str = ""  # who has it
+    lost_by: str = ""  # who had it last, if it may come back with it
     seen_s: float = 0.0  # when that worker last said so, or got it
     told_s: float = float("-inf")
 
@@ -139,27 +140,33 @@ class Outbox:
         ready = report.state in ("ready", "busy")
         worker.idle = ready and report.received == worker.sent and not report.decoding
         for id_ in (*report.decoding, *report.holding):
-            self._renew(id_, report.worker, now_s)
+            yield from self._renew(id_, report.worker, now_s)
 
-    def _renew(self, id_: UtteranceId, worker: str, now_s: float) -> None:
+    def _renew(self, id_: UtteranceId, worker: str, now_s: float) -> Iterator[Effect]:
         item = self._items.get(id_.source, {}).get(id_)
         if item and item.worker in ("", worker):  # "": we were restarted, or took it for lost
             item.worker, item.seen_s = worker, now_s
+            if item.lost_by == worker:  # it was only slow, which is no failed attempt
+                yield from self._count(item, -1)
+            item.lost_by = ""
 
     def _lost(self, worker: str) -> Iterator[Effect]:
         for item in self._all():
+            if worker in (item.worker, item.lost_by):
+                item.lost_by = ""
             if item.worker == worker:
-                yield from self._give_up_on_worker(item)
+                item.worker = ""
+                yield from self._count(item, 1)
 
     def _expire(self, now_s: float) -> Iterator[Effect]:
         for item in self._all():
             if item.worker and now_s - item.seen_s > self.lease_s:
-                yield from self._give_up_on_worker(item)
+                item.worker, item.lost_by = "", item.worker
+                yield from self._count(item, 1)
 
-    def _give_up_on_worker(self, item: _Item) -> Iterator[Effect]:
-        item.worker = ""
+    def _count(self, item: _Item, lost: int) -> Iterator[Effect]:
         if isinstance(item.content, Job):
-            item.content = replace(item.content, attempt=item.content.attempt + 1)
+            item.content = replace(item.content, attempt=item.content.attempt + lost)
             yield Attempt(item.content.utterance_id, item.content.attempt)
 
     def _tell(self, now_s: float) -> Iterator[Effect]:
@@ -181,7 +188,7 @@ class Outbox:
             return
         for name, worker in self._workers.items():
             if worker.idle and now_s - worker.heard_s <= self.lease_s and (item := self._next()):
-                item.worker, item.seen_s = name, now_s
+                item.worker, item.lost_by, item.seen_s = name, "", now_s
                 worker.idle, worker.sent, worker.since_s = False, worker.sent + 1, now_s
                 yield Send(name, item.content)
 

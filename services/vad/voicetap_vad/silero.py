@@ -12,7 +12,7 @@ import onnxruntime
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap.node import ConfigError
 
-CONTEXT_SAMPLES = 64  # of the frame before; without them the model never fires, and says nothing
+CONTEXT_SAMPLES = 64  # of the frame before go in with each; fed frames alone, the model never fires, and says nothing
 FULL_SCALE = 32768.0
 _FILE = "data/silero_vad_16k_op15.onnx"
 
