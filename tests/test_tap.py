@@ -1,0 +1,275 @@
+"""The Tap: each entry once and in order, whatever happens to journal or to the messages."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rig.processes import output_of
+from rig.said import final, id_of, interim, started
+from voicetap import Tap, links
+from voicetap.bus import Bus, Sender
+from voicetap.config import SettingsError
+from voicetap.messages import Final, HistoryEnd, HistoryRequest, Interim, JournalHead, SpeechStarted
+from voicetap.settings import Settings
+
+JOURNAL = "voicetap_journal"
+
+
+@pytest.fixture
+def results(settings: Settings) -> Iterator[Sender]:
+    with Bus("vad", settings) as bus:
+        yield bus.sender(links.RESULTS)
+
+
+def take(tap: Tap, count: int) -> list:
+    """`count` messages, or a failure within 10 s."""
+    deadline_s = time.monotonic() + 10
+    taken = []
+    while len(taken) < count:
+        assert time.monotonic() < deadline_s, f"{len(taken)} of {count}: {taken}"
+        if (heard := tap.next(timeout_s=1.0)) is not None:
+            taken.append(heard)
+    return taken
+
+
+def numbers(entries: list) -> list[int]:
+    return [entry.utterance_id.number for entry in entries]
+
+
+def connected(tap: Tap) -> Tap:
+    """It has heard journal's head, so whatever comes now is for it."""
+    deadline_s = time.monotonic() + 10
+    while not tap.journal_id:
+        assert time.monotonic() < deadline_s, "no head"
+        assert tap.next(timeout_s=0.05) is None
+    return tap
+
+
+def test_live_entries_come_in_order_and_a_later_tap_replays_them(spawn, settings, results):
+    spawn(JOURNAL)
+    with Tap(settings=settings) as tap:
+        connected(tap)
+        for number in (3, 1, 2, 2, 4):
+            results.send(final(number))
+        assert [entry.journal_seq for entry in take(tap, 4)] == [1, 2, 3, 4] and tap.next_seq == 5
+        assert tap.next(timeout_s=0.1) is None
+        with Tap(since=1, settings=settings) as late, Tap(since=tap.next_seq, settings=settings) as later:
+            assert numbers(take(late, 4)) == [1, 2, 3, 4]
+            connected(later)
+            results.send(final(5))
+            assert numbers(take(later, 1)) == [5] == numbers(take(late, 1))
+        with Tap(settings=settings) as now:
+            connected(now)
+            results.send(final(6))
+            assert numbers(take(now, 1)) == [6]
+        assert numbers(take(tap, 2)) == [5, 6]
+
+
+def test_a_long_history_is_replayed_while_more_is_said(spawn, settings, results):
+    spawn(JOURNAL)
+    for number in range(1, 801):
+        assert results.send(final(number, "x" * 1000))
+    with Tap(since=1, settings=settings) as tap:
+        first = take(tap, 100)
+        for number in range(801, 1001):
+            assert results.send(final(number))
+        assert numbers(first + take(tap, 900)) == list(range(1, 1001))
+    with Tap(since=1, settings=settings) as tap:
+        assert numbers(list(tap.history())) == list(range(1, 1001))
+
+
+def test_a_tap_that_slept_through_more_than_its_queue_misses_nothing(spawn, settings, results):
+    spawn(JOURNAL)
+    with Tap(settings=settings) as tap:
+        connected(tap)
+        sent = 0
+        with Bus("app", settings) as bus:
+            commits = bus.receiver(links.COMMITS)
+            while sent < 5000:
+                sent += results.send(final(sent + 1))
+                list(commits)
+        assert numbers(take(tap, 5000)) == list(range(1, 5001))
+
+
+def test_journal_dies_and_comes_back_under_an_iterating_tap(spawn, settings, results):
+    process = spawn(JOURNAL)
+    stop, heard = threading.Event(), []
+
+    def said_again_until_heard() -> None:
+        """What vad's outbox does: everything that may be lost, again."""
+        with Bus("vad", settings) as bus:
+            again, number = bus.sender(links.RESULTS), 0
+            while not stop.wait(0.02):
+                number += 1
+                for repeat in range(max(1, number - 60), number + 1):
+                    again.send(final(repeat))
+
+    with Tap(since=1, settings=settings) as tap:
+        speaker = threading.Thread(target=said_again_until_heard)
+        speaker.start()
+        try:
+            for entry in tap:
+                heard.append(entry)
+                if len(heard) in (10, 30):
+                    process.kill()
+                    process.wait()
+                    process = spawn(JOURNAL)
+                if len(heard) == 60:
+                    break
+        finally:
+            stop.set()
+            speaker.join()
+    assert numbers(heard) == list(range(1, 61)) == [entry.journal_seq for entry in heard]
+
+
+def test_a_new_journal_is_read_from_its_start(spawn, settings, results, runtime_dir):
+    process = spawn(JOURNAL)
+    with Tap(since=1, settings=settings) as tap:
+        for number in (1, 2, 3):
+            results.send(final(number))
+        take(tap, 3)
+        old = tap.journal_id
+        process.kill()
+        process.wait()
+        (runtime_dir / "journal.sqlite").write_bytes(b"lost its mind" * 1000)
+        (runtime_dir / "journal.sqlite-wal").unlink()
+        spawn(JOURNAL)
+        results.send(final(1, stream="new"))
+        [entry] = take(tap, 1)
+        assert (entry.utterance_id, entry.journal_seq) == (id_of(1, stream="new"), 1)
+        assert connected(tap).journal_id != old and tap.next_seq == 2
+    with Tap(since=400, settings=settings) as tap:
+        assert numbers(take(tap, 1)) == [1], "400 was of another journal"
+    assert "damaged" in output_of(JOURNAL, runtime_dir)
+
+
+def test_source_means_that_source_and_not_those_that_begin_like_it(spawn, settings, results):
+    spawn(JOURNAL)
+    with Tap(settings=settings, source="hall", interims=True, events=True) as tap:
+        connected(tap)
+        for source in ("hallway", "hall", "mic"):
+            results.send(started(1, source))
+            results.send(interim(1, 1, source))
+            results.send(final(1, source=source))
+        heard = take(tap, 3)
+        assert [type(message) for message in heard] == [SpeechStarted, Interim, Final]
+        assert {message.source for message in heard} == {"hall"}
+        assert tap.next(timeout_s=0.1) is None
+
+
+def test_words_while_they_are_spoken_only_for_those_who_want_them(spawn, settings, results):
+    spawn(JOURNAL)
+    with Tap(settings=settings) as plain, Tap(settings=settings, interims=True) as tap:
+        connected(plain), connected(tap)
+        for message in (started(1), interim(1, 1), interim(1, 2), final(1)):
+            results.send(message)
+        assert [type(message) for message in take(tap, 3)] == [Interim, Interim, Final]
+        assert numbers(take(plain, 1)) == [1]
+
+
+class FakeJournal:
+    """A journal that does what it is told: loses messages, deletes entries."""
+
+    def __init__(self, bus: Bus):
+        self.transcript = bus.sender(links.TRANSCRIPT)
+        self.requests = bus.receiver(links.HISTORY)
+        self.first_seq, self.next_seq, self.journal_id = 1, 1, "one"
+        self.asked: list[HistoryRequest] = []
+
+    def head(self) -> None:
+        self.transcript.send(JournalHead(journal_id=self.journal_id, first_seq=1, next_seq=self.next_seq))
+
+    def say(self, count: int, lose: bool = False) -> None:
+        for _ in range(count):
+            if not lose:
+                self.transcript.send(final(self.next_seq, journal_seq=self.next_seq))
+            self.next_seq += 1
+
+    def answer(self) -> None:
+        for request in self.requests:
+            self.asked.append(request)
+            topic = f"history/{request.requester}"
+            end = min(request.since + request.limit, self.next_seq)
+            for seq in range(max(self.first_seq, request.since), end):
+                self.transcript.send(final(seq, journal_seq=seq), topic)
+            ends = {"first_seq": self.first_seq, "next_seq": end, "head_seq": self.next_seq}
+            self.transcript.send(HistoryEnd(requester=request.requester, journal_id=self.journal_id, **ends), topic)
+
+
+@pytest.fixture
+def fake(settings) -> Iterator[FakeJournal]:
+    with Bus("journal", settings) as bus:
+        yield FakeJournal(bus)
+
+
+def hear(tap: Tap, fake: FakeJournal, count: int) -> list[int]:
+    heard, deadline_s = [], time.monotonic() + 10
+    while len(heard) < count and time.monotonic() < deadline_s:
+        fake.answer()
+        if (entry := tap.next(timeout_s=0.01)) is not None:
+            heard.append(entry.journal_seq)
+    return heard
+
+
+def meet(tap: Tap, fake: FakeJournal) -> None:
+    deadline_s = time.monotonic() + 10
+    while not tap.journal_id and time.monotonic() < deadline_s:
+        fake.head()
+        tap.next(timeout_s=0.01)
+
+
+def test_a_jump_is_refilled(fake, settings):
+    with Tap(settings=settings) as tap:
+        meet(tap, fake)
+        fake.say(2)
+        fake.say(3, lose=True)
+        fake.say(2)
+        assert hear(tap, fake, 7) == [1, 2, 3, 4, 5, 6, 7]
+        assert [request.since for request in fake.asked] == [3]
+
+
+def test_a_lost_tail_is_noticed_by_the_head(fake, settings):
+    with Tap(settings=settings) as tap:
+        meet(tap, fake)
+        fake.say(2, lose=True)
+        fake.head()
+        assert hear(tap, fake, 2) == [1, 2]
+
+
+def test_what_retention_deleted_is_passed_over(fake, settings):
+    fake.say(20, lose=True)
+    fake.first_seq = 11
+    with Tap(since=1, settings=settings) as tap:
+        meet(tap, fake)
+        assert hear(tap, fake, 10) == list(range(11, 21))
+
+
+def test_what_a_full_disk_lost_is_heard_again_under_the_same_number(fake, settings):
+    with Tap(settings=settings) as tap:
+        meet(tap, fake)
+        fake.say(5)
+        assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
+        fake.next_seq = 4  # it was killed before it could store the last two
+        fake.head()
+        fake.say(3)
+        assert hear(tap, fake, 3) == [4, 5, 6]
+
+
+def test_history_without_a_journal_says_so(settings):
+    with Tap(since=1, settings=settings) as tap, pytest.raises(TimeoutError, match="journal"):
+        list(tap.history(patience_s=0.2))
+
+
+def test_a_tap_that_cannot_be_made_leaves_nothing_open(settings):
+    far = dataclasses.replace(settings, addresses=("history=tcp://192.0.2.1:9",))
+    with pytest.raises(SettingsError, match="curve_dir"):
+        Tap(settings=far)
+
+
+def test_a_tap_may_be_closed_twice(settings):
+    tap = Tap(settings=settings)
+    tap.close()
+    tap.close()
