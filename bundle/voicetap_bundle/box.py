@@ -209,6 +209,8 @@ class Bundle:
     def release(self) -> None:
         """Lets go of a detached bundle: it lives on."""
         self._closing.close()
+        if self.is_running():
+            self._process.returncode = 0  # so that Popen does not complain about a child it leaves alone
         self._process = None
         self._stop_asked = False
 

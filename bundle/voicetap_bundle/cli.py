@@ -1,6 +1,7 @@
 """The `voicetap` command: its groups of subcommands, and one line instead of a traceback for what users cause."""
 
 import importlib
+import signal
 import sys
 
 import click
@@ -47,6 +48,8 @@ def voicetap() -> None:
 
 def main() -> None:
     """Exit codes: 2 usage, 3 nothing runs, 75 runs already, 78 configuration."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # commands with something to put in order ask for it
     from .box import BundleError
 
     try:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import signal
 import time
 from collections import Counter
 
@@ -24,7 +23,6 @@ TURN_S = 1.0
 @click.option("--topic", default="", help="Only topics that begin with this.")
 def tap_command(name: str, rate: bool, record: click.utils.LazyFile | None, topic: str) -> None:
     """Watch a link: transcript, commits, audio-SOURCE or heartbeat-PROGRAM (such as audio-mic, heartbeat-vad)."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     link = _link(name)
     with Bus("app", load()) as bus:
         receiver = bus.receiver(link, (topic,))

@@ -13,8 +13,10 @@ def stopping(box: Bundle) -> Iterator[None]:
 
     No exception is raised anywhere: whoever listens to the box sees it end, and with it the last words.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: box.ask_to_stop()) for number in numbers}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}  # nohup
+    for number in before:
+        signal.signal(number, lambda *_: box.ask_to_stop())
     try:
         yield
     finally:

@@ -67,7 +67,8 @@ class _Transport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: str) -> http.client.HTTPConnection:
-        return _Connection(self._path)
+        self._connection = host, _Connection(self._path)  # where Transport.close looks for it
+        return self._connection[1]
 
 
 class _Connection(http.client.HTTPConnection):
@@ -79,7 +80,7 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 

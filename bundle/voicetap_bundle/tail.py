@@ -1,7 +1,5 @@
 """`voicetap tail` and `voicetap history`: what is said, and what was."""
 
-import signal
-
 import click
 from rich.console import Console
 
@@ -20,7 +18,6 @@ from .screen import Screen
 @click.option("--source", default="", help="Only this one.")
 def tail_command(as_json: bool, since: int | None, interims: bool, events: bool, source: str) -> None:
     """Print transcripts as they come, until Ctrl-C. Waits for a bundle that does not run yet."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to put in order
     with Tap(since, interims=interims, events=events, source=source) as tap, Screen(_console()) as screen:
         for heard in tap:
             _print(heard, screen, as_json)

@@ -1,0 +1,79 @@
+"""Bundle: the whole of voicetap from a program, started and stopped as often as one likes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rig import speech
+from rig.processes import eventually
+from voicetap.config import SettingsError
+from voicetap.messages import Final
+from voicetap_bundle import Bundle, BundleError
+
+SENTENCE = "the boy was there when the sun rose"
+NAMES = ["capture-1", "vad", "transcribe-1", "journal", "watchdog"]
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("speech") / "hello.wav"
+    return speech.say(SENTENCE, path).path
+
+
+def test_a_file_becomes_text_and_nothing_is_left_behind_twice_in_a_row(spoken: Path):
+    box = Bundle(f"file:{spoken}", engine="pocketsphinx", pace="max")
+    for _ in range(2):
+        with box:
+            runtime_dir = Path(box.settings.runtime_dir)
+            entries = list(box.transcripts())
+        assert [(type(entry), entry.text, entry.engine) for entry in entries] == [(Final, SENTENCE, "pocketsphinx")]
+        assert not runtime_dir.exists()
+        assert not psutil.Process().children(recursive=True)
+
+
+def test_its_status_names_every_program_and_source(voicetap_bundle: Callable[..., Bundle], spoken: Path):
+    box = voicetap_bundle(f"hall=file:{spoken}", engine="pocketsphinx")
+    status = box.status()
+    assert [service["name"] for service in status["services"]] == NAMES
+    assert all(psutil.pid_exists(service["pid"]) for service in status["services"])
+    assert all(service["beat_age_s"] < 2 and service["rss_bytes"] > 0 for service in status["services"])
+    sources = eventually(lambda: box.status()["sources"], within_s=5, what="a source in the status")
+    assert sources[0]["source"] == "hall"
+
+
+def test_a_killed_program_is_replaced(voicetap_bundle: Callable[..., Bundle], spoken: Path):
+    box = voicetap_bundle(f"file:{spoken}", engine="pocketsphinx")
+
+    def pid() -> int:
+        return next(service["pid"] for service in box.status()["services"] if service["name"] == "vad")
+
+    before = pid()
+    assert box.kill("vad")
+    eventually(lambda: pid() not in (0, before), within_s=5, what="another vad")
+    assert not box.kill("no-such-program")
+
+
+def test_what_no_restart_will_cure_ends_the_start_with_one_line(spoken: Path):
+    box = Bundle(f"file:{spoken}", engine="parrot")
+    with pytest.raises(BundleError, match="transcribe-1: there is no engine parrot") as error:
+        box.start()
+    assert error.value.exit_code == os.EX_CONFIG
+    assert not Path(box.settings.runtime_dir).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"source": "radio"}, "radio"),
+        ({"source": "file:/a;b.wav"}, "';'"),
+        ({"settings": {"vad.treshold": 0.5}}, "VOICETAP_VAD_THRESHOLD"),
+        ({"pace": "slow"}, "capture.pace"),
+    ],
+)
+def test_a_wrong_setting_starts_nothing(options: dict, complaint: str):
+    with pytest.raises(SettingsError, match=complaint):
+        Bundle(**options).start()
+    assert not psutil.Process().children()
