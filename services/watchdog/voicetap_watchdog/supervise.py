@@ -101,7 +101,8 @@ class Supervise:
             self._told = max(self._told, 1)
 
     def _stop(self) -> None:
-        (self._box.runtime_dir / "stopping").touch()
+        if "capture" in self._box.runs:  # which asks whether the source ends here, or only this process
+            (self._box.runtime_dir / "stopping").touch()
         self._child.terminate()
         deadline_s = time.monotonic() + STOP_S
         while self._child.poll() is None:

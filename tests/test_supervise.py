@@ -1,0 +1,191 @@
+"""The bundle as real processes: started, hurt, and stopped without a trace."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rig import processes
+from rig.processes import eventually
+from voicetap import links
+from voicetap.bus import Bus
+from voicetap.messages import Heartbeat
+from voicetap.settings import Settings
+
+SUPERVISE = "voicetap_watchdog.supervise"
+
+
+class Beats:
+    """The last heartbeat of each program."""
+
+    def __init__(self, bus: Bus, *names: str):
+        self._receivers = [bus.receiver(links.HEARTBEAT.of(name)) for name in names]
+        self._last: dict[str, Heartbeat] = {}
+
+    def of(self, name: str) -> Heartbeat | None:
+        for receiver in self._receivers:
+            self._last.update({beat.name: beat for beat in receiver})
+        return self._last.get(name)
+
+    def wait(self, name: str, other_than: int = 0, within_s: float = 12) -> int:
+        """The pid of a program that beats."""
+        found = eventually(
+            lambda: (beat := self.of(name)) and beat.pid != other_than and beat, within_s, f"a beat of {name}"
+        )
+        return found.pid
+
+
+@pytest.fixture
+def bus(settings: Settings):
+    with Bus("app", settings) as bus:
+        yield bus
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> dict[str, str]:
+    """Settings that need no microphone and no model: a minute of silence."""
+    silence = tmp_path / "silence.raw"
+    silence.write_bytes(bytes(60 * 16_000 * 2))
+    return {"transcribe_engine": "pocketsphinx", "sources": f"raw:{silence}"}
+
+
+@pytest.fixture
+def stop() -> Callable[[subprocess.Popen], None]:
+    def send(supervise: subprocess.Popen) -> None:
+        supervise.terminate()
+        assert supervise.wait(timeout=8) == 0
+
+    return send
+
+
+def health(runtime_dir: Path, *programs: str, **settings: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "voicetap_watchdog.health", *programs],
+        env=processes.environment(runtime_dir, **settings),
+        capture_output=True,
+        text=True,
+    )
+
+
+def supervisord_of(supervise: subprocess.Popen) -> psutil.Process:
+    return eventually(lambda: psutil.Process(supervise.pid).children(), 5, "supervisord")[0]
+
+
+def test_a_box_starts_and_stops_without_a_trace(spawn, stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = Beats(bus, *names)
+    box = spawn(SUPERVISE, **quick)
+    for name in names:
+        beats.wait(name)
+    assert (runtime_dir / "log" / "vad.log").exists()
+    stop(box)
+    assert processes.processes_of(runtime_dir) == []
+    assert not runtime_dir.exists(), list(runtime_dir.rglob("*"))
+
+
+def test_a_killed_and_a_frozen_program_come_back(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal", "watchdog-journal")
+    box = spawn(SUPERVISE, "journal")
+    beats.wait("watchdog-journal")
+    first = beats.wait("journal")
+    os.kill(first, signal.SIGKILL)
+    second = beats.wait("journal", other_than=first)
+    os.kill(second, signal.SIGSTOP)
+    beats.wait("journal", other_than=second)
+    stop(box)
+
+
+def test_a_frozen_watchdog_comes_back(spawn, stop, bus):
+    beats = Beats(bus, "watchdog-journal")
+    box = spawn(SUPERVISE, "journal", watchdog_silent_s=1)
+    first = beats.wait("watchdog-journal")
+    os.kill(first, signal.SIGSTOP)
+    beats.wait("watchdog-journal", other_than=first)
+    stop(box)
+
+
+def test_a_dead_supervisord_takes_its_children_along_and_comes_back(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    box = spawn(SUPERVISE, "journal")
+    first = beats.wait("journal")
+    supervisord_of(box).kill()
+    beats.wait("journal", other_than=first)
+    assert first not in [process.pid for process in processes.processes_of(runtime_dir)]
+    stop(box)
+
+
+def test_a_second_box_is_refused_and_names_the_first(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    box = spawn(SUPERVISE, "journal")
+    beats.wait("journal")
+    assert spawn(SUPERVISE, "journal").wait(timeout=5) == 75
+    assert str(box.pid) in processes.output_of(SUPERVISE, runtime_dir)
+    stop(box)
+
+
+@pytest.mark.parametrize("wrong", [{"vad_treshold": 1}, {"sources": "drum"}])
+def test_a_wrong_setting_is_one_line(spawn, runtime_dir, wrong):
+    assert spawn(SUPERVISE, **wrong).wait(timeout=5) == 78
+    assert len(processes.output_of(SUPERVISE, runtime_dir).splitlines()) == 1
+
+
+def test_an_unknown_program_is_one_line(spawn, runtime_dir):
+    assert spawn(SUPERVISE, "captur").wait(timeout=5) == 78
+    assert "did you mean capture" in processes.output_of(SUPERVISE, runtime_dir)
+
+
+def test_a_box_killed_whole_leaves_no_process_and_the_next_one_tidies_up(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    first = spawn(SUPERVISE, "journal")
+    pid = beats.wait("journal")
+    first.kill()
+    first.wait()
+    eventually(lambda: not processes.processes_of(runtime_dir), 3, "all to die with supervise")
+    (runtime_dir / "supervisor-journal.sock.4242").touch()
+    kept = runtime_dir / "somebody-elses"
+    kept.touch()
+    second = spawn(SUPERVISE, "journal")
+    beats.wait("journal", other_than=pid)
+    stop(second)
+    left = {path.name for path in runtime_dir.iterdir()}
+    assert {name for name in left if not name.startswith("journal.sqlite")} == {kept.name}
+
+
+def test_a_box_stops_with_its_parent(runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    code = (
+        "import os, subprocess, sys;"
+        f"subprocess.Popen([sys.executable, '-m', '{SUPERVISE}', '--with-parent', str(os.getpid()), 'journal']);"
+        "sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], env=processes.environment(runtime_dir), stdin=subprocess.PIPE
+    )
+    with parent:
+        beats.wait("journal")
+        parent.kill()
+    eventually(lambda: not processes.processes_of(runtime_dir), 6, "the box to stop")
+
+
+def test_four_shares_of_one_runtime_directory_are_the_compose_layout(spawn, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal")
+    beats = Beats(bus, *names)
+    shares = [spawn(SUPERVISE, name.partition("-")[0], **quick) for name in names]
+    for name in names:
+        beats.wait(name)
+    eventually(lambda: health(runtime_dir, "capture", **quick).returncode == 0, 10, "capture to be healthy")
+    for share in shares:
+        share.terminate()
+    assert [share.wait(timeout=8) for share in shares] == [0] * 4
+    assert not [path for path in runtime_dir.rglob("*") if path.is_socket() or path.suffix in (".lock", ".starts")]
+
+
+def test_health_says_what_is_missing(runtime_dir):
+    answer = health(runtime_dir, "vad")
+    assert answer.returncode == 1
+    assert "vad: 0 heartbeats" in answer.stdout and len(answer.stdout.splitlines()) == 1
