@@ -16,7 +16,7 @@ from .box import BundleError
 @click.command("settings")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def settings_command(as_json: bool) -> None:
-    """List every setting: its value now, its default, and what it means."""
+    """List every setting. Its value now, its default, and what it means."""
     now = config.as_environment(config.load())
     rows = [
         {
@@ -44,7 +44,7 @@ def settings_command(as_json: bool) -> None:
 @click.command("keys")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def keys_command(directory: Path) -> None:
-    """Make the CURVE keys that tcp addresses beyond this machine require, in DIRECTORY."""
+    """Make the keys for links that leave the machine. tcp addresses other than loopback require them (CURVE)."""
     try:
         click.echo(f"{make_keys(directory)}: set curve_dir = {str(directory)!r} wherever it may be read")
     except FileExistsError as error:

@@ -17,7 +17,7 @@ STOP_S = 10.0
 
 @click.command("down")
 def down_command() -> None:
-    """Stop everything in order; what was said until now is still transcribed."""
+    """Stop everything. What was said until now is still transcribed."""
     runtime_dir = Path(config.load().runtime_dir)
     lock = runtime.Lock(runtime_dir, LOCK_NAME)
     if not runtime.is_held(runtime_dir, LOCK_NAME) or not (pid := lock.owner()):

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections import Counter
+from typing import BinaryIO
 
 import click
 
@@ -21,8 +22,11 @@ TURN_S = 1.0
 @click.option("--rate", is_flag=True, help="Once a second, how many messages of each type came.")
 @click.option("--record", type=click.File("wb"), metavar="FILE", help="Append the messages to a file, as msgpack.")
 @click.option("--topic", default="", help="Only topics that begin with this.")
-def tap_command(name: str, rate: bool, record: click.utils.LazyFile | None, topic: str) -> None:
-    """Watch a link: transcript, commits, audio-SOURCE or heartbeat-PROGRAM (such as audio-mic, heartbeat-vad)."""
+def tap_command(name: str, rate: bool, record: BinaryIO | None, topic: str) -> None:
+    """Watch a link, for debugging.
+
+    LINK is transcript, commits, audio-SOURCE or heartbeat-PROGRAM, such as audio-mic or heartbeat-vad.
+    """
     link = _link(name)
     with Bus("app", load()) as bus:
         receiver = bus.receiver(link, (topic,))
@@ -30,9 +34,12 @@ def tap_command(name: str, rate: bool, record: click.utils.LazyFile | None, topi
             bus.wait(TURN_S)
             if rate:
                 _print_rate(bus, receiver)
+            elif record:
+                record.writelines(encode(message) for message in receiver)
+                record.flush()
             else:
                 for message in receiver:
-                    record.write(encode(message)) and record.flush() if record else _print(message)
+                    _print(message)
 
 
 def _link(name: str) -> Link:

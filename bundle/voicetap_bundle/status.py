@@ -22,7 +22,7 @@ EXIT_NOTHING_RUNS = 3
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help='Print {"services": [...], "sources": [...]}.')
 def status_command(as_json: bool) -> None:
-    """Show every program: alive or not, busy or not, and what it costs. Exit code 3 when nothing runs."""
+    """Show every program. Exit code 3 when nothing runs."""
     settings = config.load()
     with Beats(settings, programs_of(settings)) as beats:
         until_s = time.monotonic() + LISTEN_S

@@ -24,7 +24,7 @@ _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 @click.option("--engine", help="auto, faster-whisper, pocketsphinx …")
 @click.option("--model", help="A size such as tiny.en, a directory or a hub id.")
 def transcribe_command(files: tuple[Path, ...], kind: str, output: Path | None, engine: str, model: str) -> None:
-    """Transcribe audio files of any format, as text, JSON lines or subtitles."""
+    """Transcribe audio files. As text, JSON lines or subtitles, from any format that ffmpeg reads."""
     if len(files) > 1 and output and not output.is_dir():
         raise click.UsageError(f"with several files, --output is a directory, and {output} is none")
     if len(files) > 1 and not output and kind in ("srt", "vtt"):

@@ -1,0 +1,114 @@
+"""The `voicetap` command without a bundle: what it says to mistakes, and what programs may read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rig import processes
+
+
+@pytest.fixture
+def voicetap(runtime_dir: Path):
+    """`voicetap("status", "--json", vad_threshold="0.4")`: the finished process, with its output."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "voicetap_bundle", *arguments],
+            env=processes.environment(runtime_dir, **settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    return run
+
+
+def test_help_shows_every_command(voicetap):
+    shown = voicetap("--help")
+    assert shown.returncode == 0
+    for command in ("up", "down", "tail", "history", "status", "devices", "doctor", "transcribe", "settings", "keys"):
+        assert f"\n  {command} " in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "exit_code", "complaint"),
+    [
+        (["up"], {"vad_treshold": "0.4"}, 78, "VOICETAP_VAD_THRESHOLD"),
+        (["up"], {"vad_threshold": "loud"}, 78, "vad.threshold is 'loud', not a number"),
+        (["up", "--source", "radio"], {}, 78, "radio"),
+        (["up", "--pace", "slow"], {}, 2, "--pace"),
+        (["up", "--source", "stdin"], {}, 2, "from a pipe"),
+        (["down"], {}, 3, "nothing runs in"),
+        (["history"], {}, 1, "journal did not answer"),
+        (["tap", "transcrpt"], {}, 78, "did you mean transcript?"),
+        (["tap", "jobs"], {}, 2, "PUSH/PULL"),
+        (["tap", "heartbeat"], {}, 2, "heartbeat-NAME"),
+        (["transcribe", "/no/such/file.wav"], {}, 2, "does not exist"),
+        (["transcribe", "--format", "doc", __file__], {}, 2, "--format"),
+    ],
+)
+def test_a_mistake_costs_a_line_and_an_exit_code(voicetap, arguments, settings, exit_code, complaint):
+    said = voicetap(*arguments, **settings)
+    assert (said.returncode, said.stdout) == (exit_code, "")
+    assert complaint in said.stderr
+    assert "Traceback" not in said.stderr
+    if exit_code != 2:  # click adds how to get help
+        assert len(said.stderr.splitlines()) == 1
+
+
+def test_status_says_that_nothing_runs(voicetap):
+    said = voicetap("status")
+    assert said.returncode == 3
+    assert "nothing runs in" in said.stdout
+
+
+def test_status_says_so_to_programs_too(voicetap):
+    assert json.loads(voicetap("status", "--json").stdout) == {"services": [], "sources": []}
+
+
+def test_devices_and_doctor_answer_programs(voicetap):
+    assert isinstance(json.loads(voicetap("devices", "--json").stdout), list)
+    findings = json.loads(
+        voicetap("doctor", "--json", transcribe_engine="pocketsphinx", sources=f"file:{__file__}").stdout
+    )
+    assert all(set(finding) == {"subject", "state", "text", "remedy"} for finding in findings)
+    assert all(finding["remedy"] for finding in findings if finding["state"] != "ok")
+    assert {finding["subject"] for finding in findings} >= {"settings", "runtime directory", "source file", "model"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "subject"),
+    [
+        ({"vad_treshold": "1"}, "settings"),
+        ({"sources": "file:/no/such/file"}, "source file"),
+        (
+            {"transcribe_engine": "faster-whisper", "transcribe_model": "/no/such/model", "transcribe_offline": "1"},
+            "model",
+        ),
+    ],
+)
+def test_the_doctor_finds_what_is_wrong(voicetap, settings, subject):
+    said = voicetap("doctor", "--json", **settings)
+    assert said.returncode == 1
+    assert subject in {finding["subject"] for finding in json.loads(said.stdout) if finding["state"] == "problem"}
+
+
+def test_settings_lists_what_is_set(voicetap):
+    rows = {row["name"]: row for row in json.loads(voicetap("settings", "--json", vad_endpoint_ms="300").stdout)}
+    assert rows["vad.endpoint_ms"]["value"] == "300"
+    assert rows["vad.endpoint_ms"]["default"] == "550"
+    assert rows["vad.endpoint_ms"]["variable"] == "VOICETAP_VAD_ENDPOINT_MS"
+    assert all(row["meaning"] for row in rows.values())
+
+
+def test_keys_are_made_once_and_never_replaced(voicetap, tmp_path: Path):
+    assert voicetap("keys", str(tmp_path / "keys")).returncode == 0
+    secret = (tmp_path / "keys/bundle.key_secret").read_bytes()
+    again = voicetap("keys", str(tmp_path / "keys"))
+    assert again.returncode == 1
+    assert "has keys already" in again.stderr
+    assert (tmp_path / "keys/bundle.key_secret").read_bytes() == secret
