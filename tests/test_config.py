@@ -1,0 +1,142 @@
+"""Settings: a file and variables over it, checked so that a slip is one line and not a silent default."""
+
+import dataclasses
+import os
+
+import pytest
+
+from voicetap import config
+from voicetap.config import SettingsError, as_environment, default_runtime_dir, describe, load
+from voicetap.settings import CaptureSettings, Settings, VadSettings
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """`toml("[vad]\\nthreshold = 0.4")`: the environment in which that is the voicetap.toml."""
+
+    def write(text: str, **variables: str) -> dict[str, str]:
+        path = tmp_path / "voicetap.toml"
+        path.write_text(text)
+        return {"VOICETAP_CONFIG": str(path), "VOICETAP_RUNTIME_DIR": "/run/x"} | variables
+
+    return write
+
+
+def test_without_any_setting_the_defaults_hold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load({"XDG_RUNTIME_DIR": "/run/user/7", "HOME": str(tmp_path)})
+    assert settings == dataclasses.replace(Settings(), runtime_dir="/run/user/7/voicetap")
+
+
+def test_the_file_is_read_and_variables_go_over_it(toml):
+    environ = toml(
+        'sources = ["desk=mic:USB", "file:/a b.wav"]\nstall_s = 3\n[vad]\nthreshold = 0.4\nonset_ms = 64',
+        VOICETAP_VAD_THRESHOLD="0.6",
+        VOICETAP_LOG_LEVEL="DEBUG",
+    )
+    settings = load(environ)
+    assert settings.sources == ("desk=mic:USB", "file:/a b.wav") and settings.stall_s == 3.0
+    assert (settings.vad.threshold, settings.vad.onset_ms, settings.log_level) == (0.6, 64, "DEBUG")
+
+
+def test_lists_and_switches_in_variables():
+    settings = load({"VOICETAP_SOURCES": " desk=mic ; file:/a.wav;", "VOICETAP_TRANSCRIBE_OFFLINE": "Yes"})
+    assert settings.sources == ("desk=mic", "file:/a.wav") and settings.transcribe.offline is True
+    assert load({"VOICETAP_ADDRESSES": ""}).addresses == ()
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("[vad]\ntreshold = 0.4", "vad.treshold; did you mean threshold?"),
+        ("[vda]\nthreshold = 0.4", "unknown setting vda; did you mean vad?"),
+        ("source = []", "did you mean sources?"),
+        ("vad = 3", "vad is a section"),
+        ("[stall_s]\na = 1", "stall_s is"),
+        ('[vad]\nthreshold = "loud"', "vad.threshold is 'loud', not a number"),
+        ("[vad]\nthreshold = true", "not a number"),
+        ("[vad]\nonset_ms = 64.5", "vad.onset_ms is 64.5, not a whole number"),
+        ("[vad]\nthreshold = 1.5", "vad.threshold is 1.5, it must be at least 0.01 and at most 0.99"),
+        ("[vad]\nthreshold = nan", "threshold"),
+        ("[journal]\nmax_mb = inf", "max_mb is inf, not a number"),
+        ("[journal]\nmax_mb = -1", "at least 0"),
+        ('[capture]\npace = "fast"', "capture.pace is 'fast'.*it may be realtime, max"),
+        ("[transcribe]\noffline = 1", "not true or false"),
+        ("[transcribe]\nmodel = 3", "transcribe.model is 3, not text"),
+        ('sources = "mic"\naddresses = [1]', "addresses is .*, not a list of texts"),
+        ("sources = [", "voicetap.toml: "),
+    ],
+)
+def test_a_slip_in_the_file_is_one_line(toml, text, complaint):
+    with pytest.raises(SettingsError, match=complaint) as error:
+        load(toml(text))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, value, complaint",
+    [
+        ("VOICETAP_VAD_TRESHOLD", "0.5", "did you mean VOICETAP_VAD_THRESHOLD?"),
+        ("VOICETAP_LANGUAGE", "en", "did you mean VOICETAP_TRANSCRIBE_LANGUAGE?"),
+        ("VOICETAP_VAD_THRESHOLD", "much", "vad.threshold is 'much', not a number"),
+        ("VOICETAP_VAD_ONSET_MS", "64.0", "not a whole number"),
+        ("VOICETAP_TRANSCRIBE_OFFLINE", "maybe", "not true or false"),
+        ("VOICETAP_LOG_LEVEL", "INF", "did you mean INFO?"),
+        ("VOICETAP_STALL_S", "nan", "stall_s is 'nan', not a number"),
+    ],
+)
+def test_a_slip_in_a_variable_is_one_line(name, value, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        load({name: value})
+
+
+def test_a_variable_over_a_section_that_is_none(toml):
+    with pytest.raises(SettingsError, match="vad is a section"):
+        load(toml("vad = 3", VOICETAP_VAD_THRESHOLD="0.5"))
+
+
+def test_a_file_that_is_named_but_not_there_is_no_reason_for_defaults(tmp_path):
+    with pytest.raises(SettingsError, match="gone.toml"):
+        load({"VOICETAP_CONFIG": str(tmp_path / "gone.toml")})
+    (tmp_path / "latin.toml").write_bytes(b"\xe9")
+    with pytest.raises(SettingsError, match="latin.toml"):
+        load({"VOICETAP_CONFIG": str(tmp_path / "latin.toml")})
+
+
+def test_another_process_gets_exactly_these_settings_whatever_its_file_says(toml):
+    settings = Settings(
+        runtime_dir="/run/y",
+        sources=("a=mic:X", "b=file:/b.wav"),
+        capture=CaptureSettings(pace="max"),
+        vad=VadSettings(threshold=1 / 3),
+    )
+    environ = toml('sources = ["raw:/c"]\n[vad]\nonset_ms = 320\n[journal]\npersist = "/somewhere"')
+    assert load(environ | as_environment(settings)) == settings
+
+
+def test_every_setting_has_a_meaning_and_a_default_that_is_allowed():
+    rows = list(describe())
+    assert len(rows) > 40 and all(doc for *_, doc in rows)
+    names = {config.variable(section, name) for section, name, *_ in rows}
+    assert len(names) == len(rows) and not names & config.INTERNAL
+    environ = {config.variable(section, name): default for section, name, default, _ in rows}
+    assert load(environ | {"VOICETAP_RUNTIME_DIR": "/run/x"}) == dataclasses.replace(Settings(), runtime_dir="/run/x")
+
+
+def test_the_file_is_looked_for_where_people_put_it(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / ".config" / "voicetap").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    below_home = home / ".config" / "voicetap" / "voicetap.toml"
+    below_home.write_text("stall_s = 7")
+    assert load({"HOME": str(home)}).stall_s == 7
+    (tmp_path / "voicetap.toml").write_text("stall_s = 8")
+    assert load({"HOME": str(home)}).stall_s == 8
+
+
+def test_the_runtime_directory_is_always_somewhere(monkeypatch):
+    assert default_runtime_dir({"XDG_RUNTIME_DIR": "/run/user/1"}) == "/run/user/1/voicetap"
+    monkeypatch.setattr("os.access", lambda path, mode: path == "/run")
+    assert default_runtime_dir({}) == "/run/voicetap"
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert default_runtime_dir({}).endswith(f"/voicetap-{os.getuid()}")

@@ -1,0 +1,74 @@
+"""The runtime directory and its locks."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from voicetap.config import SettingsError
+from voicetap.runtime import AddressInUse, Lock, is_held, prepare
+
+HOLDER = """
+import sys
+from pathlib import Path
+from voicetap.runtime import Lock
+Lock(Path(sys.argv[1]), "vad").acquire(0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock `vad`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_live_holder_is_named(holder, tmp_path):
+    with pytest.raises(AddressInUse, match=f"^vad runs already, as process {holder.pid}$"):
+        Lock(tmp_path, "vad").acquire(0)
+    assert is_held(tmp_path, "vad") and not is_held(tmp_path, "journal")
+
+
+def test_a_killed_holder_holds_nothing(holder, tmp_path):
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / "vad.lock").exists() and not is_held(tmp_path, "vad")
+    lock = Lock(tmp_path, "vad")
+    lock.acquire(0)
+    assert lock.owner() == os.getpid() and (tmp_path / "vad.lock").stat().st_mode & 0o777 == 0o600
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_is_given_back_can_be_had_by_those_who_waited(tmp_path):
+    first, second = Lock(tmp_path, "vad"), Lock(tmp_path, "vad")
+    first.acquire(0)
+    first.release()
+    second.acquire(0)
+    with pytest.raises(AddressInUse):
+        first.acquire(0)
+    second.release()
+
+
+def test_the_directory_is_made_private(tmp_path):
+    path = prepare(str(tmp_path / "a" / "b"))
+    assert path.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o755)
+    assert prepare(str(path)).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_cannot_be_ours_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(SettingsError, match="runtime_dir .*; set it to a directory of your own"):
+            prepare(str(wrong))
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        prepare(str(tmp_path))
