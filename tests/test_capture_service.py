@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rig.processes import environment, eventually, output_of
-from voicetap import links
+from rig.listener import Listener
+from rig.processes import environment, output_of
 from voicetap.bus import Bus
-from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame, AudioHead, AudioProgress, Heartbeat, ReplayRequest
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
 from voicetap.runtime import EX_CONFIG
 from voicetap_capture.ring import Ring
 
@@ -24,59 +24,6 @@ SECONDS = 3
 PCM = struct.pack(f"<{16_000 * SECONDS}h", *(index % 32_000 for index in range(16_000 * SECONDS)))
 FRAMES = -(-len(PCM) // FRAME_BYTES)
 PADDED = PCM + bytes(-len(PCM) % FRAME_BYTES)
-
-
-class Listener:
-    """What a reader of one source hears."""
-
-    def __init__(self, bus: Bus, source: str):
-        self.source = source
-        self.frames: dict[int, AudioFrame] = {}
-        self.replayed: dict[int, AudioFrame] = {}
-        self.heads: list[AudioHead] = []
-        self.beats: list[Heartbeat] = []
-        self._bus = bus
-        self._audio = bus.receiver(links.AUDIO.of(source), (f"audio/{source}", f"head/{source}"))
-        self._replay = bus.receiver(links.AUDIO.of(source), ("replay/test",))
-        self._pulse = bus.receiver(links.HEARTBEAT.of("capture-1"))
-        self._requests = bus.sender(links.REPLAY.of(source))
-
-    def until(self, question, within_s: float = 15.0) -> None:
-        eventually(lambda: self.hear() or question(), within_s, f"heads {self.heads[-3:]}, {len(self.frames)} frames")
-
-    def hear(self) -> None:
-        self._bus.wait(0.01)
-        for message in self._audio:
-            if isinstance(message, AudioHead):
-                self.heads.append(message)
-            else:
-                self.frames[message.seq] = message
-        self.replayed |= {frame.seq: frame for frame in self._replay}
-        self.beats += self._pulse
-
-    @property
-    def state(self) -> str:
-        return self.heads[-1].state if self.heads else ""
-
-    @property
-    def next_seq(self) -> int:
-        return self.heads[-1].next_seq if self.heads else 0
-
-    def progress(self, needed_seq: int) -> None:
-        self._requests.send(AudioProgress(source=self.source, stream=self.heads[-1].stream, needed_seq=needed_seq))
-
-    def ask(self, from_seq: int, to_seq: int, stream: str = "") -> None:
-        stream = stream or self.heads[-1].stream
-        self._requests.send(
-            ReplayRequest(source=self.source, stream=stream, from_seq=from_seq, to_seq=to_seq, requester="test")
-        )
-
-    def collect(self) -> list[AudioFrame]:
-        """All frames, in order, by replay."""
-        while missing := [seq for seq in range(self.next_seq) if seq not in self.replayed]:
-            self.ask(missing[0], self.next_seq)
-            self.until(lambda missing=missing: missing[0] in self.replayed)
-        return [self.replayed[seq] for seq in range(self.next_seq)]
 
 
 @pytest.fixture

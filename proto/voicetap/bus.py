@@ -6,6 +6,7 @@ descriptors; a reconnect on ipc costs microseconds, so it is tried every 20 ms a
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -140,7 +141,8 @@ class Bus:
 
     def wait(self, timeout_s: float) -> set[int]:
         """Until any receiver or watched descriptor has something; the readable descriptors."""
-        return {item for item, _ in self._poller.poll(max(0, int(timeout_s * 1000))) if isinstance(item, int)}
+        timeout_ms = max(0, math.ceil(timeout_s * 1000))  # rounded down, the last millisecond would be spun away
+        return {item for item, _ in self._poller.poll(timeout_ms) if isinstance(item, int)}
 
     def close(self, end: Sender | Receiver) -> None:
         """Closes one socket early, dropping what it still holds: its peer is a new process."""

@@ -62,8 +62,8 @@ class Service:
         self._announce(self._source.state, self._source.detail)
 
     def wait_s(self) -> float:
-        now_s = time.monotonic()
-        return max(0.0, min(self._next_head_s - now_s, self._source_wait_s(now_s)))
+        """A head is never a reason to wake up earlier: sound comes more often."""
+        return min(HEAD_S, self._source_wait_s(time.monotonic()))
 
     def stop(self, bundle_stops: bool) -> None:
         """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish."""
@@ -138,7 +138,7 @@ class Service:
         changed = (state, detail) != self._announced
         if not changed and time.monotonic() < self._next_head_s:
             return
-        self._next_head_s = time.monotonic() + HEAD_S
+        self._next_head_s = max(self._next_head_s, time.monotonic() - HEAD_S) + HEAD_S
         self._audio.send(self._head(state, detail))
         self._node.sources = (self._source_state(state, detail),)
         if changed:
