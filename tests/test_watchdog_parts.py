@@ -1,0 +1,113 @@
+"""The watchdog's edges: supervisord's events, its RPC when it hangs, systemd, the pulse, and health's verdict."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from voicetap.messages import Heartbeat, SourceState
+from voicetap_watchdog import health, notify, rpc
+from voicetap_watchdog.listener import OK, READY, Listener
+from voicetap_watchdog.pulse import Pulse
+from voicetap_watchdog.rpc import Supervisord, Unreachable
+
+EVENT = b"ver:3.0 server:voicetap serial:1 pool:watchdog poolserial:1 eventname:TICK_5 len:10\nwhen:12345\n"[:-1]
+
+
+@pytest.fixture
+def pipes():
+    fds = [*os.pipe(), *os.pipe()]
+    yield fds
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError:
+            continue  # the test closed it
+
+
+def test_events_are_answered_however_they_are_cut(pipes):
+    events_fd, supervisord_fd, answers_fd, out_fd = pipes
+    with Listener(events_fd, out_fd) as listener:
+        assert os.read(answers_fd, 100) == READY
+        os.write(supervisord_fd, EVENT[:30])
+        assert listener.read() == 0
+        os.write(supervisord_fd, EVENT[30:] + EVENT)
+        assert listener.read() == 2
+        assert os.read(answers_fd, 100) == (OK + READY) * 2
+
+
+def test_the_end_of_supervisord_is_noticed(pipes):
+    events_fd, supervisord_fd, _, out_fd = pipes
+    with Listener(events_fd, out_fd) as listener:
+        os.close(supervisord_fd)
+        with pytest.raises(EOFError):
+            listener.read()
+
+
+def test_a_frozen_supervisord_does_not_freeze_its_watchers(tmp_path, monkeypatch):
+    monkeypatch.setattr(rpc, "TIMEOUT_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "s"))
+        deaf.listen()
+        with pytest.raises(Unreachable):
+            Supervisord(str(tmp_path / "s")).processes()
+
+
+def test_no_supervisord_is_unreachable(tmp_path):
+    with pytest.raises(Unreachable):
+        Supervisord(str(tmp_path / "none")).poke()
+
+
+def test_systemd_is_told(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify.send("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/notify"])
+def test_without_systemd_nothing_happens(monkeypatch, address):
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notify.send("WATCHDOG=1")
+
+
+def test_a_pulse_that_stands_still_has_stopped(tmp_path: Path):
+    pulse = Pulse(tmp_path / "p", silent_s=2, start_s=20)
+    pulse.rearm(100)
+    assert not pulse.has_stopped(119) and pulse.has_stopped(121)
+    (tmp_path / "p").write_text("1")
+    assert not pulse.has_stopped(122) and not pulse.has_stopped(123.9)
+    assert pulse.has_stopped(124.1)
+
+
+def test_a_reader_of_the_pulse_that_was_late_condemns_nobody(tmp_path: Path):
+    pulse = Pulse(tmp_path / "p", silent_s=2, start_s=20)
+    (tmp_path / "p").write_text("1")
+    assert not pulse.has_stopped(100)
+    (tmp_path / "p").write_text("2")
+    assert not pulse.has_stopped(500)
+
+
+def beat(position_s: float = 0.0, source: str = "live", state: str = "ready", boot_id: str = "a") -> Heartbeat:
+    sources = (SourceState(source="mic", stream="1", state=source, position_s=position_s),)
+    return Heartbeat(service="capture", name="capture-1", pid=1, boot_id=boot_id, seq=1, state=state, sources=sources)
+
+
+@pytest.mark.parametrize(
+    ("beats", "problem"),
+    [
+        ([beat(1.0), beat(1.5)], ""),
+        ([beat(1.0, "ended"), beat(1.0, "ended")], ""),
+        ([beat(1.0), beat(1.0)], "does not move"),
+        ([beat(1.0, "lost"), beat(1.0, "lost")], "mic is lost"),
+        ([beat(1.0, state="starting"), beat(1.5, state="starting")], "starting"),
+        ([beat(1.0), beat(1.5, boot_id="b")], "heartbeats"),
+        ([beat(1.0)], "1 heartbeats"),
+        ([], "0 heartbeats"),
+    ],
+)
+def test_health_is_fresh_beats_and_sound_that_moves(beats, problem):
+    found = health.problem_of("capture-1", beats)
+    assert problem in found and bool(found) == bool(problem)
