@@ -1,16 +1,20 @@
 """Frames in order, whatever order they come in, and what is asked for when they do not."""
 
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from rig.vad import make_frame
 from voicetap_vad.repair import ASK_AGAIN_S, MAX_AHEAD, MAX_ASKED, Order
+
+EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
 
 
 def taken(order: Order) -> list[int]:
     return [frame.seq for frame in order.take(10_000)]
 
 
+@EFFORT
 @given(st.lists(st.integers(0, 60), max_size=150), st.data())
 def test_any_delivery_gives_each_frame_once_and_in_order(delivered, data):
     order, out, now_s = Order(0), [], 0.0

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -13,6 +14,7 @@ SETTINGS = VadSettings()
 SMALL = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
 LIVELY = replace(SMALL, endpoint_ms=160, min_speech_ms=0, tail_ms=64, pre_roll_ms=96)
 SPEECH, QUIET = 0.9, 0.05
+EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
 
 runs = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=30
@@ -37,6 +39,7 @@ def frames_of(ms: float) -> int:
     return int(ms / 32)
 
 
+@EFFORT
 @given(runs, settings_of)
 def test_every_start_has_exactly_one_end(probabilities, settings):
     events = segment(scored(probabilities), settings)
@@ -45,6 +48,7 @@ def test_every_start_has_exactly_one_end(probabilities, settings):
     assert all(start.first_seq <= start.onset_seq for start in events[::2])
 
 
+@EFFORT
 @given(runs, settings_of)
 def test_no_frame_is_in_two_cuts(probabilities, settings):
     spans = [(cut.first_seq, cut.last_seq) for cut in cuts(segment(scored(probabilities), settings))]
@@ -53,6 +57,7 @@ def test_no_frame_is_in_two_cuts(probabilities, settings):
     assert all(first <= last for first, last in spans)
 
 
+@EFFORT
 @given(runs, settings_of)
 def test_speech_is_in_a_cut(probabilities, settings):
     events = cuts(segment(scored(probabilities), settings))
@@ -63,6 +68,7 @@ def test_speech_is_in_a_cut(probabilities, settings):
     assert spoken <= covered
 
 
+@EFFORT
 @given(runs, settings_of)
 def test_no_utterance_is_longer_than_the_hard_limit(probabilities, settings):
     limit = settings.hard_limit_s * SAMPLE_RATE_HZ
@@ -72,6 +78,7 @@ def test_no_utterance_is_longer_than_the_hard_limit(probabilities, settings):
     )
 
 
+@EFFORT
 @given(runs, settings_of, st.integers(0, 5000), st.integers(0, 500))
 def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     missing = min(missing, settings.endpoint_ms * 16)
@@ -82,6 +89,7 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     assert all(frames[c.last_seq].end - frames[c.first_seq].position <= limit for c in cuts(events))
 
 
+@EFFORT
 @given(runs, st.data())
 def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabilities, data):
     frames = scored(probabilities)
@@ -91,10 +99,11 @@ def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabi
     index = data.draw(st.integers(0, len(events) // 2 - 1)) * 2
     started, ended = events[index : index + 2]
     successor = Segmenter(SMALL)
-    successor.resume(started.first_seq, started.onset_seq)
+    successor.resume(started)
     again = [event for frame in frames[started.first_seq :] for event in successor.feed(frame)]
     first = (again + successor.close("source_ended"))[0]
     assert (first.first_seq, first.last_seq, first.reason) == (ended.first_seq, ended.last_seq, ended.reason)
+    assert first.too_short == ended.too_short
 
 
 def test_silence_ends_an_utterance_with_pre_roll_before_and_tail_after():

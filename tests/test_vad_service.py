@@ -90,7 +90,7 @@ def test_killed_in_an_utterance_it_goes_on_with_the_same_one(around, spawn):
 
 def test_a_restart_cuts_as_if_it_had_never_happened(around, spawn):
     """Killed again and again, and the spans are those of a run that nobody disturbed."""
-    sound = silent(50) + (spoken() + silent(PAUSE_FRAMES)) * 3
+    sound = silent(50) + (spoken() + silent(PAUSE_FRAMES)) * 2
     vad = spawn("voicetap_vad")
     for start in range(0, len(sound), 110 * FRAME_BYTES):
         around.hear(sound[start : start + 110 * FRAME_BYTES])
@@ -102,7 +102,7 @@ def test_a_restart_cuts_as_if_it_had_never_happened(around, spawn):
     around.state = "ended"
     around.pump(around.drained, "drained")
     spans = {(job.start_position, job.end_position) for job in around.all_jobs}
-    assert around.started == sorted(around.entries) == [number(n) for n in range(1, 4)]
+    assert around.started == sorted(around.entries) == [number(1), number(2)]
     assert sorted(spans) == undisturbed(sound, around.settings)
 
 
@@ -115,6 +115,10 @@ def undisturbed(sound: bytes, settings: Settings) -> list[tuple[int, int]]:
             if isinstance(event, Ended):
                 spans.append((event.first_seq * FRAME_SAMPLES, (event.last_seq + 1) * FRAME_SAMPLES))
     return spans
+
+
+def listening(around: Neighbours) -> bool:
+    return any(state.stream for state in around.beat.sources)
 
 
 def decided_s(around: Neighbours) -> float:
@@ -259,6 +263,45 @@ def test_a_damaged_cut_list_is_replaced(around, spawn, runtime_dir):
     around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
     around.pump(lambda: around.entries, "it works")
     assert "is damaged" in output_of("voicetap_vad", runtime_dir)
+
+
+def test_a_lost_cut_list_gives_no_number_again(around, spawn, runtime_dir):
+    vad = spawn("voicetap_vad")
+    around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
+    around.pump(lambda: around.entries, "one utterance")
+    vad.kill()
+    vad.wait()
+    for path in runtime_dir.glob("cuts-mic.sqlite-*"):
+        path.unlink()
+    (runtime_dir / "cuts-mic.sqlite").write_bytes(b"garbage" * 1000)
+    vad = spawn("voicetap_vad")
+    around.pump(lambda: around.beat.pid == vad.pid and listening(around), "vad listens again")
+    around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
+    around.pump(lambda: len(around.entries) == 2, "another utterance")
+    assert around.started == list(around.entries) == [number(1), number(2)]
+
+
+def test_journals_head_is_enough_to_forget(around, spawn):
+    around.acknowledges = False
+    spawn("voicetap_vad")
+    around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
+    around.state = "ended"
+    around.pump(around.drained, "drained")
+    assert len(around.entries) == 1
+
+
+def test_frozen_until_its_queues_overflowed_it_misses_nothing(around, spawn):
+    vad = spawn("voicetap_vad")
+    around.pump(lambda: around.needed_seq >= 0, "vad listens")
+    vad.send_signal(signal.SIGSTOP)
+    around.hear((spoken() + silent(PAUSE_FRAMES)) * 20)
+    around.hear(silent(3000))
+    vad.send_signal(signal.SIGCONT)
+    around.state = "ended"
+    around.pump(around.drained, "drained")
+    assert around.asked
+    assert [job.pcm for job in around.all_jobs] == [sound_of(around, job) for job in around.all_jobs]
+    assert around.started == sorted(around.entries) == [number(n) for n in range(1, 21)]
 
 
 def test_a_bad_setting_is_one_line_and_exit_78(spawn: Callable[..., subprocess.Popen], runtime_dir):

@@ -82,6 +82,7 @@ class Neighbours:
         self.next_position = 0
         self.workers = {name: Worker(name) for name in workers}
         self.commits = True  # whether journal commits what it is told
+        self.acknowledges = True  # and says so at once; its head says it too
         self.entries: dict[UtteranceId, Final | Failed | Gap] = {}
         self.events: list[object] = []
         self.asked: list[ReplayRequest] = []
@@ -196,7 +197,8 @@ class Neighbours:
             self.events.append(result)
         elif self.commits:
             self.entries.setdefault(result.utterance_id, result)
-            self._commits.send(Committed(utterance_id=result.utterance_id, journal_seq=len(self.entries)))
+            if self.acknowledges:
+                self._commits.send(Committed(utterance_id=result.utterance_id, journal_seq=len(self.entries)))
 
     def _report(self, worker: Worker) -> None:
         report = WorkerReport(
@@ -215,7 +217,14 @@ class Neighbours:
             self._report(worker)
         if self.state != "dead":
             self._audio.send(self._head())
-        self._commits.send(JournalHead(journal_id="j", first_seq=1, next_seq=len(self.entries) + 1))
+        next_seq = len(self.entries) + 1
+        self._commits.send(JournalHead(journal_id="j", first_seq=1, next_seq=next_seq, committed=self._watermark()))
+
+    def _watermark(self) -> tuple[UtteranceId, ...]:
+        id_ = UtteranceId("mic", self.stream, 0)
+        while (following := id_._replace(number=id_.number + 1)) in self.entries:
+            id_ = following
+        return (id_,) if id_.number else ()
 
     def _head(self) -> AudioHead:
         return AudioHead(

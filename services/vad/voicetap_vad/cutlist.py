@@ -30,6 +30,7 @@ class Cut:
     ended_ns: int = 0
     reason: str = ""
     attempt: int = 0
+    continues: bool = False  # the rest of one that reached the hard limit
 
 
 @dataclass(frozen=True)

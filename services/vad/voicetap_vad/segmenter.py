@@ -32,10 +32,14 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Started:
-    """An utterance began with frame `first_seq`, pre-roll included; its speech with `onset_seq`."""
+    """An utterance began with frame `first_seq`, pre-roll included; its speech with `onset_seq`.
+
+    `continues`: it is the rest of one that reached the hard limit; that is no noise, however short.
+    """
 
     first_seq: int
     onset_seq: int
+    continues: bool
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,10 @@ class Segmenter:
         frames = self._open.frames if self._open else self._recent
         return frames[0] if frames else None
 
-    def resume(self, first_seq: int, onset_seq: int) -> None:
+    def resume(self, started: Started) -> None:
         """Goes on with an utterance that was announced before a restart: feed it from `first_seq` on."""
-        self._open = _Utterance(first_seq, onset_seq, min_speech_frames=1)
+        min_speech_frames = 1 if started.continues else self._min_speech_frames
+        self._open = _Utterance(started.first_seq, started.onset_seq, min_speech_frames)
 
     def feed(self, frame: Scored) -> list[Event]:
         return self._follow(self._open, frame) if self._open else self._listen(frame)
@@ -120,13 +125,13 @@ class Segmenter:
         if self._run_frames < self._onset_frames:
             return []
         frames = list(self._recent)
-        return self._start(frames, frames[-self._run_frames].seq, self._min_speech_frames)
+        return self._start(Started(frames[0].seq, frames[-self._run_frames].seq, continues=False), frames)
 
-    def _start(self, frames: list[Scored], onset_seq: int, min_speech_frames: int) -> list[Event]:
+    def _start(self, started: Started, frames: list[Scored]) -> list[Event]:
         self._recent.clear()
         self._run_frames = 0
-        self._open = _Utterance(frames[0].seq, onset_seq, min_speech_frames)
-        return [Started(frames[0].seq, onset_seq), *self._feed_all(frames)]
+        self.resume(started)
+        return [started, *self._feed_all(frames)]
 
     def _follow(self, utterance: _Utterance, frame: Scored) -> list[Event]:
         utterance.hear(frame, self._release if utterance.speaking else self._threshold)
@@ -148,8 +153,7 @@ class Segmenter:
         kept = self._least_speechy(utterance.frames) + 1
         rest = utterance.frames[kept:]
         events = self._end(utterance, kept, "hard_limit")
-        # the rest is the end of longer speech, so little of it is not noise: min_speech does not apply
-        return events + (self._start(rest, rest[0].seq, min_speech_frames=1) if rest else [])
+        return events + (self._start(Started(rest[0].seq, rest[0].seq, continues=True), rest) if rest else [])
 
     def _least_speechy(self, frames: list[Scored]) -> int:
         """The index of the frame to cut after."""

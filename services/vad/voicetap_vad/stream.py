@@ -53,7 +53,7 @@ class Stream:
         self._decided_end = self._open.start_position if self._open else mark.position
         self._decided_to_seq = self._decide_from_seq
         if self._open:
-            self._segmenter.resume(self._open.first_seq, self._open.onset_seq)
+            self._segmenter.resume(Started(self._open.first_seq, self._open.onset_seq, bool(self._open.continues)))
         oldest_seq = min([cut.first_seq for cut in self._pending] + [self._decide_from_seq - WARM_UP_FRAMES])
         self.order = Order(max(head.first_seq, oldest_seq))
         self.order.hear_head(head.first_seq, head.next_seq)
@@ -153,6 +153,7 @@ class Stream:
             start_position=first.position,
             end_position=first.position,
             wall_ns=first.wall_ns,
+            continues=event.continues,
         )
         self._cuts.put(self._open)
         return SpeechStarted(

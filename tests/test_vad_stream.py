@@ -1,0 +1,148 @@
+"""A stream that is killed anywhere says in the end what an undisturbed one says: same numbers, same spans, once."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from rig.vad import make_frame
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame, AudioHead, Failed, Final, Gap, Job, SpeechStarted
+from voicetap.settings import VadSettings
+from voicetap_vad.cutlist import CutList, Mark
+from voicetap_vad.stream import Said, Stream
+
+SETTINGS = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
+EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
+ENTRIES = (Job, Final, Failed, Gap)
+
+
+class Ear:
+    """In place of the model: the first byte of a frame is its probability, in percent."""
+
+    def reset(self) -> None:
+        self.fresh = True
+
+    def probability(self, pcm: bytes) -> float:
+        return pcm[0] / 100
+
+
+def ring_of(runs: list[tuple[int, int, int]]) -> dict[int, AudioFrame]:
+    """Of (percent of speech, frames, samples lost before them)."""
+    ring, position = {}, 0
+    for percent, count, lost in runs:
+        position += lost
+        for _ in range(count):
+            seq = len(ring)
+            ring[seq] = make_frame(seq, bytes([percent, seq % 256]) * (FRAME_BYTES // 2), position)
+            position += FRAME_SAMPLES
+    return ring
+
+
+def head_of(ring: dict[int, AudioFrame]) -> AudioHead:
+    first, last = min(ring), ring[max(ring)]
+    end = last.position + FRAME_SAMPLES
+    return AudioHead(source="mic", stream="a1", first_seq=first, next_seq=last.seq + 1, next_position=end, state="live")
+
+
+def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Said]:
+    """One process: it hears `frames` frames and is killed, or hears all and the source ends."""
+    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
+    head = head_of(ring)
+    stream = Stream(head, cuts.mark("a1") or Mark("a1", head.first_seq, 0), cuts, Ear(), SETTINGS)
+    wanted = range(stream.order.next_seq, head.next_seq)
+    said = [message for seq in wanted[:frames] for message in stream.feed(ring[seq])]
+    if frames is None:
+        said += stream.close("source_ended")
+    cuts.close()
+    return said
+
+
+def by_number(said: list[Said]) -> dict[int, tuple]:
+    """What journal would keep of it; a job sent again is the same job."""
+    entries = {}
+    for message in said:
+        if isinstance(message, ENTRIES):
+            span = _span(message)
+            assert entries.setdefault(message.utterance_id.number, span) == span
+    return entries
+
+
+def _span(message: Job | Final | Failed | Gap) -> tuple:
+    if isinstance(message, Job):
+        return "job", message.start_position, message.end_position, message.cut_reason, message.pcm
+    return type(message).__name__, message.start_s, message.end_s
+
+
+runs = st.lists(
+    st.tuples(
+        st.sampled_from([0, 20, 40, 60, 95]),
+        st.integers(1, 50),
+        st.one_of(st.just(0), st.just(0), st.integers(0, 20_000)),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@EFFORT
+@given(runs, st.lists(st.integers(0, 400), max_size=6))
+def test_kills_change_nothing(runs, lives):
+    ring = ring_of(runs)
+    with tempfile.TemporaryDirectory() as directory:
+        undisturbed = live(ring, directory)
+    with tempfile.TemporaryDirectory() as directory:
+        disturbed = [message for frames in lives for message in live(ring, directory, frames)] + live(ring, directory)
+    assert by_number(disturbed) == by_number(undisturbed)
+    started = [message.utterance_id.number for message in disturbed if isinstance(message, SpeechStarted)]
+    assert len(started) == len(set(started))
+
+
+@EFFORT
+@given(runs)
+def test_numbers_have_no_hole_and_each_start_one_end(runs):
+    with tempfile.TemporaryDirectory() as directory:
+        said = live(ring_of(runs), directory)
+    entries = by_number(said)
+    assert sorted(entries) == list(range(1, len(entries) + 1))
+    started = [message.utterance_id.number for message in said if isinstance(message, SpeechStarted)]
+    assert started == [number for number, entry in sorted(entries.items()) if entry[0] != "Gap"]
+
+
+@EFFORT
+@given(runs)
+def test_every_lost_sample_is_in_a_gap_and_every_job_is_on_the_clock(runs):
+    ring = ring_of(runs)
+    with tempfile.TemporaryDirectory() as directory:
+        said = live(ring, directory)
+    lost = head_of(ring).next_position - len(ring) * FRAME_SAMPLES
+    gaps = [message for message in said if isinstance(message, Gap)]
+    assert round(sum(gap.end_s - gap.start_s for gap in gaps) * 16_000) == lost
+    jobs = [message for message in said if isinstance(message, Job)]
+    assert all(len(job.pcm) == 2 * (job.end_position - job.start_position) for job in jobs)
+
+
+@EFFORT
+@given(runs, st.integers(1, 300), st.integers(1, 300))
+def test_what_the_ring_has_lost_meanwhile_is_failed_or_a_gap(runs, frames, lost_frames):
+    ring = ring_of(runs)
+    kept = {seq: frame for seq, frame in ring.items() if seq >= lost_frames} or {max(ring): ring[max(ring)]}
+    with tempfile.TemporaryDirectory() as directory:
+        said = live(ring, directory, frames) + live(kept, directory)
+    started = {message.utterance_id.number for message in said if isinstance(message, SpeechStarted)}
+    numbers = {message.utterance_id.number for message in said if isinstance(message, ENTRIES)}
+    assert started <= numbers == set(range(1, len(numbers) + 1))
+
+
+def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
+    ring = ring_of([(0, 20, 0), (95, 40, 0)])
+    cuts = CutList(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
+    for seq in range(50):
+        stream.feed(ring[seq])
+    said = stream.abandon(head_of(ring).next_position)
+    cuts.close()
+    job, gap = (message for message in said if isinstance(message, ENTRIES))
+    assert (job.cut_reason, job.end_position) == ("source_lost", 50 * FRAME_SAMPLES)
+    assert (gap.reason, gap.start_s, gap.end_s) == ("overrun", 1.6, 1.92)
