@@ -171,7 +171,7 @@ class Bus:
             socket.bind(address)
         except zmq.ZMQError as error:
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else SettingsError
-            raise kind(f"{link.full_name} cannot be bound to {address}: {error.strerror}") from None
+            raise kind(f"{link.full_name} cannot be bound to {address}: {zmq.strerror(error.errno)}") from None
         if address.startswith("ipc://"):
             self._socket_files.append(Path(address.removeprefix("ipc://")))
 

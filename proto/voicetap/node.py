@@ -26,6 +26,8 @@ from .settings import Settings
 BEAT_S = 0.5
 LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 log = logging.getLogger("node")
 
 
@@ -112,7 +114,8 @@ class Node:
             return
         self._next_beat_s = now_s + BEAT_S
         self._beats += 1
-        faulthandler.dump_traceback_later(self.settings.stall_s, exit=True)
+        # armed once a beat, as it starts a thread: so the turns until the next beat do not count
+        faulthandler.dump_traceback_later(self.settings.stall_s + BEAT_S, exit=True)
         self._pulse.send(self._heartbeat())
 
     def beat_now(self) -> None:
@@ -139,8 +142,6 @@ class Node:
         )
 
     def _stop(self) -> None:
-        if self.stopping:
-            os._exit(1)  # asked twice: at once, and the kernel cleans up
         self.stopping = True
 
 
@@ -160,7 +161,7 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
 
 
 class _Signals:
-    """SIGTERM and SIGINT call `stop`; a wake-up descriptor ends the poll they arrive in."""
+    """The first SIGTERM or SIGINT calls `stop`; a wake-up descriptor ends the poll they arrive in."""
 
     def __init__(self, stop: Callable[[], None], bus: Bus):
         self._stop = stop
@@ -170,7 +171,7 @@ class _Signals:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         self._bus.watch(self._read_fd)
-        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._old = {number: signal.signal(number, self._handle) for number in _STOP_SIGNALS}
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._old.items():
@@ -187,6 +188,8 @@ class _Signals:
         return ready - {self._read_fd}
 
     def _handle(self, number: int, frame: object) -> None:
+        for asked_again in _STOP_SIGNALS:  # ends the process at once, even while C code hangs; the kernel cleans up
+            signal.signal(asked_again, signal.SIG_DFL)
         self._stop()
 
 
