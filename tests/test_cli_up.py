@@ -1,0 +1,123 @@
+"""The `voicetap` command with the real services: up, its neighbours, and Ctrl-C at every stage of a start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rig import processes, speech
+from rig.processes import eventually
+
+SENTENCE = "the boy was there when the sun rose"
+SPHINX = ("--engine", "pocketsphinx")
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return speech.say(SENTENCE, tmp_path_factory.mktemp("speech") / "hello.wav").path
+
+
+@pytest.fixture
+def voicetap(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """`voicetap("up", "--once")`: the running process, its output in pipes. It must have ended with the test."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+        command = [sys.executable, "-m", "voicetap_bundle", *arguments]
+        environment = processes.environment(runtime_dir) | {"PYTHONUNBUFFERED": "1"}
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, env=environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finished(process: subprocess.Popen, within_s: float = 30) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=within_s)
+    return process.returncode, out, err
+
+
+def test_once_prints_the_text_and_ends(voicetap, spoken: Path, runtime_dir: Path):
+    code, out, err = finished(voicetap("up", "--source", f"hall=file:{spoken}", "--pace", "max", *SPHINX, "--once"))
+    assert (code, err) == (0, "")
+    assert f"hall {SENTENCE}" in out
+    assert "pocketsphinx" in out
+    assert not runtime_dir.exists()
+
+
+def test_stdin_is_a_source_and_json_has_the_fields_of_the_wire(voicetap, spoken: Path):
+    read_fd, write_fd = os.pipe()
+    process = voicetap("up", "--source", "stdin", *SPHINX, "--once", "--json", stdin=read_fd)
+    os.close(read_fd)
+    with open(write_fd, "wb") as pipe:
+        pipe.write(speech.pcm_of(spoken) + speech.silence(1.0))
+    code, out, _ = finished(process)
+    assert code == 0
+    final = json.loads(out)
+    assert (final["type"], final["text"], final["source"], final["journal_seq"]) == ("final", SENTENCE, "stdin", 1)
+
+
+def test_a_detached_bundle_is_seen_heard_and_stopped_by_other_commands(voicetap, spoken: Path, runtime_dir: Path):
+    assert finished(voicetap("up", "--source", f"file:{spoken}", "--pace", "max", *SPHINX, "--detach"))[0] == 0
+    tail = voicetap("tail", "--since", "1", "--json")
+    assert json.loads(tail.stdout.readline())["text"] == SENTENCE
+    code, out, _ = finished(voicetap("status", "--json"))
+    services = json.loads(out)["services"]
+    assert code == 0
+    assert [service["name"] for service in services] == ["capture-1", "vad", "transcribe-1", "journal", "watchdog"]
+    assert SENTENCE in finished(voicetap("history"))[1]
+    code, _, err = finished(voicetap("up", "--source", f"file:{spoken}"))
+    assert (code, len(err.splitlines())) == (75, 1)
+    assert "runs already, as process" in err
+    assert finished(voicetap("down"))[0] == 0
+    assert not runtime_dir.exists()
+
+
+@pytest.mark.parametrize("stage", ["bundle.lock", "supervisor.sock", "capture-1.lock", "heartbeat-transcribe-1"])
+def test_ctrl_c_at_any_stage_of_the_start_leaves_nothing(voicetap, spoken: Path, runtime_dir: Path, stage: str):
+    runtime_dir.rmdir()
+    process = voicetap("up", "--source", f"file:{spoken}", *SPHINX)
+    eventually((runtime_dir / stage).exists, within_s=10, what=stage)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finished(process, within_s=5)
+    assert (code, err) == (0, "")
+    assert not processes.processes_of(runtime_dir)
+    assert not runtime_dir.exists()
+
+
+def test_a_killed_terminal_takes_everything_along(voicetap, spoken: Path, runtime_dir: Path):
+    process = voicetap("up", "--source", f"file:{spoken}", *SPHINX)
+    eventually((runtime_dir / "heartbeat-vad").exists, within_s=10, what="vad")
+    process.kill()
+    process.wait()
+    eventually(lambda: not processes.processes_of(runtime_dir), within_s=8, what="the end of every process")
+    assert not runtime_dir.exists()
+
+
+def test_what_cannot_start_says_why_in_one_line(voicetap):
+    code, _, err = finished(voicetap("up", "--source", "file:/no/such/file.wav", *SPHINX))
+    assert (code, len(err.splitlines())) == (78, 1)
+    assert "/no/such/file.wav" in err
+
+
+def test_files_become_subtitles(voicetap, spoken: Path, tmp_path: Path):
+    target = tmp_path / "out.srt"
+    code, out, err = finished(voicetap("transcribe", str(spoken), "--format", "srt", "-o", str(target), *SPHINX))
+    assert (code, out, err) == (0, "", "")
+    assert target.read_text().startswith("1\n00:00:0")
+    assert SENTENCE in target.read_text()
+
+
+def test_a_file_without_sound_is_named(voicetap):
+    code, out, err = finished(voicetap("transcribe", __file__, *SPHINX))
+    assert code != 0
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert Path(__file__).name in err
