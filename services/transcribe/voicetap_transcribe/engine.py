@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from voicetap.config import nearest
@@ -64,13 +64,18 @@ class Engine(Protocol):
 
 
 def create(name: str) -> Engine:
-    """A fresh engine. Raises ConfigError when there is none of that name, or it cannot be imported."""
+    """A fresh engine. `package.module:Class` does as a name without an entry point, for trying one out.
+
+    Raises ConfigError when there is none of that name, or it cannot be imported.
+    """
     found = {point.name: point for point in entry_points(group=GROUP)}
+    if ":" in name:
+        found[name] = EntryPoint(name, name, GROUP)
     if name not in found:
         raise ConfigError(f"there is no engine {name}{nearest(name, found)}; there are {_listed(found, name)}")
     try:
         return found[name].load()()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(f"engine {name} cannot be imported: {error}") from error
 
 

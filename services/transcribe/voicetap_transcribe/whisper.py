@@ -12,7 +12,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 from faster_whisper.utils import _MODELS as SIZES
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import tqdm
 
 from voicetap.config import nearest
@@ -106,7 +107,9 @@ def _cached(repository: str) -> str | None:
 
 
 def _downloaded(repository: str, progress: Progress) -> str:
+    hub_logging.set_verbosity_error()  # we say it in one line
     try:
+        HfApi(constants.ENDPOINT).model_info(repository, timeout=HUB_TIMEOUT_S)  # what follows would wait for ever
         return snapshot_download(
             repository, allow_patterns=FILES, etag_timeout=HUB_TIMEOUT_S, tqdm_class=_progress_bar(repository, progress)
         )
@@ -126,7 +129,7 @@ def _progress_bar(repository: str, progress: Progress) -> type[tqdm]:
             super().__init__(*arguments, **named | {"file": io.StringIO(), "disable": False, "mininterval": PROGRESS_S})
 
         def display(self, *arguments: object, **named: object) -> None:
-            if self.unit == "B" and self.total and self.n:
+            if self.unit == "B" and self.n:
                 progress(f"downloading {repository}: {self.n / 1e6:.0f} of {self.total / 1e6:.0f} MB")
 
     return Bar

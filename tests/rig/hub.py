@@ -1,0 +1,67 @@
+"""A model hub on the loopback: as much of Hugging Face's HTTP as a download asks for."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def serve(repository: str, directory: Path) -> Iterator[str]:
+    """The hub's address. It has one repository with the files of `directory`, and knows no other."""
+    handler = type("Handler", (_Handler,), {"repository": repository, "directory": directory})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    repository: str
+    directory: Path
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        file = self.directory / path.rpartition("/")[2]
+        if path.startswith(f"/api/models/{self.repository}/"):
+            self._answer(json.dumps(self._tree() if "/tree/" in path else self._about()).encode())
+        elif path.startswith(f"/{self.repository}/resolve/") and file.is_file():
+            self._answer(file.read_bytes(), {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT})
+        else:
+            self._answer(b"{}", {"X-Error-Code": "RepoNotFound"}, 404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        """Not on the test's output."""
+
+    def _about(self) -> dict[str, object]:
+        files = [{"rfilename": entry["path"]} for entry in self._tree()]
+        return {"id": self.repository, "sha": COMMIT, "siblings": files}
+
+    def _tree(self) -> list[dict[str, object]]:
+        return [_entry(file) for file in sorted(self.directory.iterdir())]
+
+    def _answer(self, body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+def _entry(file: Path) -> dict[str, object]:
+    return {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _etag(file)}
+
+
+def _etag(file: Path) -> str:
+    return hashlib.sha1(file.read_bytes()).hexdigest()

@@ -1,0 +1,265 @@
+"""transcribe's engines, run for real: faster-whisper on a model the tests make, pocketsphinx on its own."""
+
+import functools
+import gc
+import os
+import socket
+import subprocess
+import wave
+from dataclasses import replace
+from pathlib import Path
+from shutil import which
+
+import psutil
+import pytest
+
+from rig import hub, tinywhisper
+from rig.processes import eventually, output_of
+from voicetap.node import ConfigError
+from voicetap.settings import Settings, TranscribeSettings
+from voicetap_transcribe import engine as engines
+from voicetap_transcribe import whisper
+from voicetap_transcribe.engine import ModelUnavailable, Options
+from voicetap_transcribe.sphinx import PocketSphinx
+from voicetap_transcribe.whisper import FasterWhisper
+
+TINY_EN = "Systran/faster-whisper-tiny.en"
+REAL_MODEL = Path(__file__).parents[2] / "shared/models/micro.en"  # beside the checkout; absent in a plain clone
+SILENCE = bytes(32_000)
+
+
+def quiet(detail: str) -> None:
+    """Progress nobody reads."""
+
+
+def settings(**transcribe: object) -> Settings:
+    return Settings(transcribe=replace(TranscribeSettings(), **transcribe))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tinywhisper.build(tmp_path / "tiny")
+
+
+@pytest.fixture
+def closed_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(whisper.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(whisper.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(whisper.constants, "ENDPOINT", "http://127.0.0.1:9")
+
+
+def whisper_on(model: Path, **transcribe: object) -> FasterWhisper:
+    engine = FasterWhisper()
+    engine.load(settings(model=str(model), **transcribe), quiet)
+    return engine
+
+
+def spoken(text: str, directory: Path, voice: str = "rms") -> bytes:
+    """flite's speech as s16le mono 16 kHz, with a little silence around it."""
+    if not which("flite"):
+        pytest.skip("flite is not installed (apt install flite)")
+    path = directory / "spoken.wav"
+    subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True)
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        return bytes(9600) + file.readframes(file.getnframes()) + bytes(9600)
+
+
+# ---- by name
+
+
+def test_engines_are_found_by_name():
+    assert isinstance(engines.create("faster-whisper"), FasterWhisper)
+    assert isinstance(engines.create("pocketsphinx"), PocketSphinx)
+
+
+def test_an_unknown_engine_names_the_nearest_first():
+    with pytest.raises(ConfigError, match="no engine sphinx; did you mean pocketsphinx.; there are pocketsphinx, "):
+        engines.create("sphinx")
+
+
+def test_auto_takes_whisper_when_its_weights_are_there(model):
+    engine, remark = engines.load(settings(engine="auto", model=str(model)), quiet)
+    assert (engine.name, engine.model, remark) == ("faster-whisper", "tiny", "")
+    engine.close()
+
+
+@pytest.mark.parametrize("wanted", [{"offline": True}, {"offline": False}])
+def test_auto_falls_back_to_pocketsphinx(closed_hub, wanted):
+    engine, remark = engines.load(settings(engine="auto", model="tiny.en", **wanted), quiet)
+    assert (engine.name, engine.model) == ("pocketsphinx", "en-us") and "using pocketsphinx" in remark
+    engine.close()
+
+
+def test_auto_waits_for_whisper_where_pocketsphinx_is_no_help(closed_hub):
+    with pytest.raises(ModelUnavailable):
+        engines.load(settings(engine="auto", model="tiny", language="de"), quiet)
+
+
+def test_a_misspelt_model_is_no_reason_to_fall_back(closed_hub):
+    with pytest.raises(ConfigError, match="did you mean tiny.en"):
+        engines.load(settings(engine="auto", model="tiny.em"), quiet)
+
+
+# ---- where weights come from
+
+
+@pytest.mark.parametrize(
+    ("name", "offline", "hint"),
+    [
+        ("/no/such", False, "no directory /no/such"),
+        ("./such", False, "no directory ./such"),
+        ("tine.en", False, "no size tine.en; did you mean tiny.en"),
+        ("a//b", False, "a//b is no hub id"),
+        ("tiny.en", True, "not in the local cache, and offline is set"),
+    ],
+)
+def test_a_model_that_cannot_be(closed_hub, name, offline, hint):
+    with pytest.raises(ConfigError, match=hint):
+        whisper.find(name, offline, quiet)
+
+
+def test_the_hub_does_not_answer(closed_hub):
+    with pytest.raises(ModelUnavailable, match=f"{TINY_EN} cannot be had from http://127.0.0.1:9: .*refused"):
+        whisper.find("tiny.en", False, quiet)
+
+
+def test_the_hub_accepts_and_says_nothing(closed_hub, monkeypatch):
+    monkeypatch.setattr(whisper, "HUB_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(whisper.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ModelUnavailable, match="timed out"):
+            whisper.find("tiny.en", False, quiet)
+
+
+def test_the_hub_is_asked_once_then_the_cache(spawn, runtime_dir, model, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(runtime_dir / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    start = functools.partial(spawn, "voicetap_transcribe", transcribe_model="tiny.en")
+    with hub.serve(TINY_EN, model) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        first = start()
+        eventually(
+            lambda: "ready: faster-whisper tiny.en" in output_of("voicetap_transcribe", runtime_dir), 20, "ready"
+        )
+    assert f"downloading {TINY_EN}: 2 of 2 MB" in output_of("voicetap_transcribe", runtime_dir)
+    first.terminate()
+    assert first.wait(5) == 0
+    start(transcribe_offline="true")
+    eventually(lambda: output_of("voicetap_transcribe", runtime_dir).count("ready: ") == 2, 20, "ready again")
+
+
+def test_the_hub_has_no_such_model(spawn, runtime_dir, model, monkeypatch):
+    with hub.serve(TINY_EN, model) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HOME", str(runtime_dir / "hub"))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        assert spawn("voicetap_transcribe", transcribe_model="nobody/nothing").wait(20) == os.EX_CONFIG
+    assert f"nobody/nothing does not exist on {address}" in output_of("voicetap_transcribe", runtime_dir)
+
+
+@pytest.mark.parametrize("file", ["model.bin", "config.json", "vocabulary.json", "tokenizer.json"])
+def test_a_damaged_model_is_one_line(model, file):
+    (model / file).write_bytes((model / file).read_bytes()[:-20])
+    with pytest.raises(ConfigError, match=f"the model in {model} cannot be used: ") as caught:
+        whisper_on(model)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["model.bin", "vocabulary.json", "tokenizer.json"])
+def test_an_incomplete_model_is_one_line(model, file):
+    (model / file).unlink()
+    with pytest.raises(ConfigError, match=f"the model in {model} cannot be used: ") as caught:
+        whisper_on(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_language_the_model_does_not_know(model):
+    with pytest.raises(ConfigError, match="does not know de; it knows English only"):
+        whisper_on(model, language="de")
+
+
+# ---- faster-whisper
+
+
+@pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"hotwords": "lamp", "initial_prompt": "At home."}])
+def test_whisper_decodes_once_and_times_every_word(model, options, monkeypatch):
+    decodes = []
+    encode = whisper._EveryWord.encode
+    monkeypatch.setattr(whisper._EveryWord, "encode", lambda self, sound: decodes.append(1) or encode(self, sound))
+    engine = whisper_on(model, **options)
+    result = engine.transcribe(25 * SILENCE, Options(previous_text="hello"))
+    engine.close()
+    assert (result.text.strip(), result.language, len(decodes)) == (tinywhisper.TEXT, "en", 1)
+    assert [word.word.strip() for word in result.words] == tinywhisper.TEXT.split()
+    ends_s = [tinywhisper.WORD_S * number for number in range(1, 6)]
+    assert [word.end_s for word in result.words] == pytest.approx(ends_s, abs=0.05)
+    assert all(word.probability > 0.9 for word in result.words)
+
+
+def test_whisper_without_word_times(model):
+    engine = whisper_on(model, word_times=False)
+    result = engine.transcribe(SILENCE, Options())
+    engine.close()
+    assert (result.text.strip(), result.words) == (tinywhisper.TEXT, ())
+
+
+def test_words_timed_to_one_instant_are_not_lost(model, monkeypatch):
+    def at_once(self, segments, *more, **named):
+        for segment in segments[0]:
+            segment.update(words=[], start=0.5, end=0.5)
+
+    monkeypatch.setattr(whisper.WhisperModel, "add_word_timestamps", at_once)
+    engine = whisper_on(model)
+    assert engine.transcribe(SILENCE, Options()).text.strip() == tinywhisper.TEXT
+    engine.close()
+
+
+def test_no_sound_is_no_text(model):
+    engine = whisper_on(model)
+    assert engine.transcribe(b"", Options()).text == ""
+    engine.close()
+
+
+def test_close_gives_the_memory_back(tmp_path):
+    model = tinywhisper.build(tmp_path / "large", width=1024)
+    process = psutil.Process()
+    gc.collect()
+    before = process.memory_info().rss
+    engine = whisper_on(model, compute_type="float32")
+    engine.transcribe(SILENCE, Options())
+    loaded = process.memory_info().rss
+    engine.close()
+    after = process.memory_info().rss
+    assert loaded - before > 100e6, "too small a model to see"
+    assert after - before < 0.2 * (loaded - before)
+
+
+@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
+def test_whisper_hears_words(tmp_path):
+    engine = whisper_on(REAL_MODEL)
+    result = engine.transcribe(spoken("turn on the kitchen light", tmp_path, "slt"), Options())
+    engine.close()
+    assert result.text.strip() == "turn on the kitchen light"
+
+
+# ---- pocketsphinx
+
+
+def test_pocketsphinx_hears_words(tmp_path):
+    engine = PocketSphinx()
+    engine.load(settings(), quiet)
+    pcm = spoken("the boy was there when the sun rose", tmp_path)
+    result = engine.transcribe(pcm, Options())
+    assert result.text == "the boy was there when the sun rose"
+    assert [word.word for word in result.words] == result.text.split()
+    assert all(0 < word.probability <= 1 for word in result.words) and result.avg_logprob < 0
+    times_s = [time_s for word in result.words for time_s in (word.start_s, word.end_s)]
+    assert times_s == sorted(times_s) and 0.2 < times_s[0] and times_s[-1] < len(pcm) / 32_000
+    assert engine.transcribe(SILENCE, Options()).text == engine.transcribe(b"", Options()).text == ""
+    engine.close()
+
+
+def test_pocketsphinx_knows_english_only():
+    with pytest.raises(ConfigError, match="English only, not de"):
+        PocketSphinx().load(settings(language="de"), quiet)

@@ -1,0 +1,257 @@
+"""transcribe as a real process, between a vad and a journal played by the test."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rig import tinywhisper
+from rig.processes import eventually, output_of
+from voicetap import links
+from voicetap.bus import Bus
+from voicetap.codec import UtteranceId
+from voicetap.messages import Committed, Failed, Final, Heartbeat, Job, WorkerReport
+from voicetap.settings import Settings
+
+MODULE = "voicetap_transcribe"
+NOWHERE = "http://127.0.0.1:9"  # nothing listens on the discard port
+
+
+class Neighbours:
+    """vad and journal as a worker sees them: `reports`, `entries` and `beats` are all that was heard."""
+
+    def __init__(self, settings: Settings):
+        self._vad, self._journal = Bus("vad", settings), Bus("journal", settings)
+
+    def __enter__(self) -> "Neighbours":
+        self._vad.__enter__()
+        self._journal.__enter__()
+        self._jobs = self._vad.sender(links.JOBS.of("transcribe-1"))
+        self._workers = self._vad.receiver(links.WORKERS)
+        self._heartbeat = self._vad.receiver(links.HEARTBEAT.of("transcribe-1"))
+        self._results = self._journal.receiver(links.RESULTS)
+        self._commits = self._journal.sender(links.COMMITS)
+        self.reports: list[WorkerReport] = []
+        self.entries: list[Final | Failed] = []
+        self.beats: list[Heartbeat] = []
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._journal.__exit__()
+        self._vad.__exit__()
+
+    def listen(self) -> None:
+        self.reports += self._workers
+        self.entries += self._results
+        self.beats += self._heartbeat
+
+    def wait_for(self, heard: Callable[[], object], what: str, within_s: float = 20.0) -> object:
+        return eventually(lambda: self.listen() or heard(), within_s, what)
+
+    def wait_for_state(self, state: str) -> WorkerReport:
+        """The first report from now on with this state."""
+        self.reports.clear()
+        return self.wait_for(lambda: next((r for r in self.reports if r.state == state), None), f"state {state}")
+
+    def wait_for_entry(self) -> Final | Failed:
+        self.entries.clear()
+        return self.wait_for(lambda: self.entries and self.entries[0], "an entry")
+
+    def wait_for_beat(self, wanted: Callable[[Heartbeat], bool]) -> Heartbeat:
+        self.beats.clear()
+        return self.wait_for(lambda: next((beat for beat in self.beats if wanted(beat)), None), "a heartbeat")
+
+    def send(self, job: Job) -> None:
+        assert self._jobs.send(job)
+
+    def commit(self, entry: Final | Failed) -> None:
+        self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=1))
+
+
+@pytest.fixture
+def neighbours(settings: Settings, runtime_dir: Path) -> Iterator[Neighbours]:
+    with Neighbours(settings) as neighbours:
+        yield neighbours
+
+
+@pytest.fixture
+def worker(spawn, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen]:
+    """Starts one with a small model that needs no network; settings may say otherwise."""
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    monkeypatch.setenv("HF_HOME", str(runtime_dir / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    model = tinywhisper.build(runtime_dir / "tiny")
+
+    def start(**settings: object) -> subprocess.Popen:
+        named = {"transcribe_engine": "faster-whisper", "transcribe_model": model} | settings
+        return spawn(MODULE, **{name: str(value) for name, value in named.items()})
+
+    return start
+
+
+def job(number: int = 1, attempt: int = 1, pcm: bytes = bytes(32_000)) -> Job:
+    return Job(
+        utterance_id=UtteranceId("mic", "ab", number),
+        attempt=attempt,
+        start_position=160_000,
+        end_position=160_000 + len(pcm) // 2,
+        ended_ns=7,
+        wall_ns=8,
+        cut_reason="silence",
+        pcm=pcm,
+    )
+
+
+def test_a_job_becomes_a_final_that_is_sent_until_it_is_committed(worker, neighbours):
+    process = worker()
+    assert neighbours.wait_for_state("ready").received == 0
+    neighbours.send(job())
+    final = neighbours.wait_for_entry()
+    assert (final.text, final.engine, final.model) == (tinywhisper.TEXT, "faster-whisper", "tiny")
+    assert [word.word for word in final.words] == tinywhisper.TEXT.split()
+    assert 10.0 <= final.words[0].start_s < final.words[-1].end_s <= 11.0 and final.decode_s > 0
+    assert neighbours.wait_for_entry() == final  # again, for want of a commit
+    neighbours.commit(final)
+    neighbours.reports.clear()
+    report = neighbours.wait_for(lambda: neighbours.reports and neighbours.reports[-1], "a report")
+    report = neighbours.wait_for(lambda: not neighbours.reports[-1].holding and neighbours.reports[-1], "nothing held")
+    assert (report.received, report.decoding, report.state) == (1, (), "ready")
+    process.terminate()
+    assert process.wait(5) == 0
+
+
+def test_what_cannot_be_decoded_is_published_as_failed_and_work_goes_on(worker, neighbours):
+    worker()
+    neighbours.wait_for_state("ready")
+    neighbours.send(job(1, pcm=bytes(31_999)))  # half a sample
+    failed = neighbours.wait_for_entry()
+    assert isinstance(failed, Failed) and failed.reason == "decode_error" and "buffer" in failed.detail
+    neighbours.commit(failed)
+    neighbours.send(job(2))
+    final = neighbours.wait_for(
+        lambda: next((e for e in neighbours.entries if e.utterance_id.number == 2), None), "the next entry"
+    )
+    assert final.text == tinywhisper.TEXT
+
+
+def test_a_killed_worker_comes_back_with_nothing_and_takes_the_job_again(worker, neighbours, runtime_dir):
+    slow = tinywhisper.build(runtime_dir / "slow", endless=True)
+    process = worker(transcribe_model=slow)
+    boot_id = neighbours.wait_for_state("ready").boot_id
+    neighbours.send(job())
+    assert neighbours.wait_for_state("busy").decoding == (job().utterance_id,)
+    process.kill()
+    process.wait()
+    worker()
+    report = neighbours.wait_for(
+        lambda: next((r for r in neighbours.reports if r.boot_id != boot_id and r.state == "ready"), None), "a new boot"
+    )
+    assert (report.received, report.holding) == (0, ())
+    neighbours.send(job(attempt=2))
+    final = neighbours.wait_for_entry()
+    assert (final.text, final.attempt) == (tinywhisper.TEXT, 2)
+
+
+def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime_dir):
+    slow = tinywhisper.build(runtime_dir / "slow", endless=True)
+    process = worker(transcribe_model=slow, transcribe_deadline_min_s=0.1, transcribe_deadline_factor=0.1)
+    neighbours.wait_for_state("ready")
+    neighbours.send(job())
+    beat = neighbours.wait_for_beat(lambda beat: "deadline" in beat.detail)
+    assert beat.deadline_ns and str(job().utterance_id) in beat.detail
+    assert process.wait(5) == os.EX_SOFTWARE
+    assert str(job().utterance_id) in output_of(MODULE, runtime_dir)
+    assert sorted(path.name for path in runtime_dir.glob("*transcribe-1*")) == []
+
+
+def test_a_loop_is_published_once_and_named(worker, neighbours, runtime_dir):
+    worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
+    neighbours.wait_for_state("ready")
+    neighbours.send(job(pcm=bytes(128_000)))
+    final = neighbours.wait_for_entry()
+    assert (final.text, final.reason) == (tinywhisper.TEXT, "repetition")
+
+
+def test_sigterm_finishes_the_decode_in_hand_and_waits_for_its_commit(worker, neighbours, runtime_dir):
+    process = worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
+    neighbours.wait_for_state("ready")
+    neighbours.send(job())
+    neighbours.wait_for_state("busy")
+    process.terminate()
+    final = neighbours.wait_for_entry()
+    neighbours.commit(final)
+    assert process.wait(5) == 0
+    neighbours.listen()
+    assert neighbours.reports[-1].state == "draining" and neighbours.reports[-1].holding == ()
+    assert list(runtime_dir.glob("*transcribe-1*")) == []
+
+
+def test_sigterm_waits_for_no_one_for_long(worker, neighbours):
+    process = worker()
+    neighbours.wait_for_state("ready")
+    neighbours.send(job())
+    neighbours.wait_for_entry()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 0  # nobody committed
+
+
+def test_sigterm_while_loading(worker, neighbours):
+    process = worker(transcribe_model="tiny.en")
+    neighbours.wait_for_state("starting")
+    process.terminate()
+    assert process.wait(3) == 0
+
+
+def test_a_hub_that_does_not_answer_is_asked_again_while_beats_say_so(worker, neighbours, runtime_dir):
+    process = worker(transcribe_model="tiny.en")
+    beat = neighbours.wait_for_beat(lambda beat: "trying again" in beat.detail)
+    assert beat.state == "starting" and NOWHERE in beat.detail and "Connection refused" in beat.detail
+    neighbours.wait_for_beat(lambda beat: "again in 2 s" in beat.detail)
+    assert process.poll() is None and "Traceback" not in output_of(MODULE, runtime_dir)
+
+
+def test_auto_falls_back_and_says_so(worker, neighbours, runtime_dir):
+    worker(transcribe_engine="auto", transcribe_model="tiny.en", transcribe_offline=True)
+    neighbours.wait_for_state("ready")
+    beat = neighbours.wait_for_beat(lambda beat: beat.state == "ready")
+    assert "using pocketsphinx" in beat.detail and "offline" in beat.detail
+    assert "using pocketsphinx" in output_of(MODULE, runtime_dir)
+    neighbours.send(job())
+    final = neighbours.wait_for_entry()
+    assert (final.text, final.reason, final.engine, final.model) == ("", "no_speech", "pocketsphinx", "en-us")
+
+
+def _damaged(runtime_dir: Path) -> Path:
+    model = tinywhisper.build(runtime_dir / "damaged")
+    os.truncate(model / "model.bin", 100_000)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"transcribe_engine": "faster-whispr"}, "did you mean faster-whisper?; there are faster-whisper, "),
+        ({"transcribe_model": _damaged}, "damaged cannot be used"),
+    ],
+)
+def test_what_no_restart_cures_is_one_line_and_exit_78(worker, runtime_dir, settings, hint):
+    named = {name: value(runtime_dir) if callable(value) else value for name, value in settings.items()}
+    assert worker(**named).wait(20) == os.EX_CONFIG
+    (line,) = (line for line in output_of(MODULE, runtime_dir).splitlines() if " INFO " not in line)
+    assert hint in line
+
+
+def test_the_number_is_a_number(spawn, runtime_dir):
+    assert spawn(MODULE, "two").wait(10) == os.EX_CONFIG
+    assert "the number of a worker is 1 to 32, not two" in output_of(MODULE, runtime_dir)
+
+
+def test_decoding_is_nicer_than_the_loop(worker, neighbours):
+    process = worker()
+    neighbours.wait_for_state("ready")
+    nices = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in psutil.Process(process.pid).threads()}
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 0 and 5 in nices
