@@ -59,7 +59,8 @@ class Watch:
             self._take(self._supervisord.processes())
             self._answers, self._next_look_s = True, time.monotonic() + LOOK_S
         except Unreachable as error:
-            log.warning("supervisord does not answer: %s", error)
+            if self._answers:
+                log.info("supervisord does not answer, or is stopping: %s", error)
             self._answers, self._next_look_s = False, time.monotonic() + RETRY_S
         for pid in died:
             self._close(pid)
