@@ -86,6 +86,23 @@ runs = st.lists(
 )
 
 
+def test_a_kill_at_any_moment_changes_nothing():
+    beyond_the_hard_limit = [(95, 72, 0), (40, 5, 0), (95, 18, 0), (0, 20, 0)]
+    ring = ring_of([(0, 50, 0), (95, 20, 0), (0, 45, 0), *beyond_the_hard_limit, (95, 9, 3000), (95, 9, 20_000)])
+    with tempfile.TemporaryDirectory() as directory:
+        undisturbed = live(ring, directory)
+    assert {entry[0] for entry in by_number(undisturbed).values()} == {"job", "Gap"}
+    for frames in range(1, len(ring), 2):
+        with tempfile.TemporaryDirectory() as directory:
+            said = live(ring, directory, frames) + live(ring, directory)
+        assert by_number(said) == by_number(undisturbed), f"killed after {frames} frames"
+        assert starts(said) == starts(undisturbed)
+
+
+def starts(said: list[Said]) -> list[int]:
+    return [message.utterance_id.number for message in said if isinstance(message, SpeechStarted)]
+
+
 @EFFORT
 @given(runs, st.lists(st.integers(0, 400), max_size=6))
 def test_kills_change_nothing(runs, lives):
@@ -95,8 +112,7 @@ def test_kills_change_nothing(runs, lives):
     with tempfile.TemporaryDirectory() as directory:
         disturbed = [message for frames in lives for message in live(ring, directory, frames)] + live(ring, directory)
     assert by_number(disturbed) == by_number(undisturbed)
-    started = [message.utterance_id.number for message in disturbed if isinstance(message, SpeechStarted)]
-    assert len(started) == len(set(started))
+    assert starts(disturbed) == starts(undisturbed)
 
 
 @EFFORT
@@ -106,8 +122,7 @@ def test_numbers_have_no_hole_and_each_start_one_end(runs):
         said = live(ring_of(runs), directory)
     entries = by_number(said)
     assert sorted(entries) == list(range(1, len(entries) + 1))
-    started = [message.utterance_id.number for message in said if isinstance(message, SpeechStarted)]
-    assert started == [number for number, entry in sorted(entries.items()) if entry[0] != "Gap"]
+    assert starts(said) == [number for number, entry in sorted(entries.items()) if entry[0] != "Gap"]
 
 
 @EFFORT
@@ -130,9 +145,8 @@ def test_what_the_ring_has_lost_meanwhile_is_failed_or_a_gap(runs, frames, lost_
     kept = {seq: frame for seq, frame in ring.items() if seq >= lost_frames} or {max(ring): ring[max(ring)]}
     with tempfile.TemporaryDirectory() as directory:
         said = live(ring, directory, frames) + live(kept, directory)
-    started = {message.utterance_id.number for message in said if isinstance(message, SpeechStarted)}
     numbers = {message.utterance_id.number for message in said if isinstance(message, ENTRIES)}
-    assert started <= numbers == set(range(1, len(numbers) + 1))
+    assert set(starts(said)) <= numbers == set(range(1, len(numbers) + 1))
 
 
 def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
