@@ -116,9 +116,14 @@ def test_a_full_disk_changes_nothing_and_is_over_when_it_is_over(small):
     assert seqs(small) == list(range(1, 30))
 
 
-def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path):
+def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path, monkeypatch):
+    def connect_to_a_full_disk(*arguments, **more):
+        database = sqlite3.Connection(*arguments, **more)
+        database.execute("PRAGMA max_page_count = 2")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_a_full_disk)
     with Store(tmp_path, durable=False) as store:
-        store._db.execute("PRAGMA max_page_count = 2")
         journal_id = store.journal_id
         for _ in range(2):
             with pytest.raises(Unwritable):
@@ -129,6 +134,13 @@ def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path):
         assert seqs(store) == [1]
     with Store(tmp_path, durable=False) as store:
         assert store.journal_id == journal_id
+
+
+def test_a_journal_keeps_its_id_even_if_nothing_was_said_yet(tmp_path):
+    with Store(tmp_path, durable=False) as store:
+        journal_id = store.journal_id
+    with Store(tmp_path, durable=False) as store:
+        assert store.journal_id == journal_id and store.is_new
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 500, b"SQLite format 3\0" + b"\xff" * 5000])

@@ -1,7 +1,8 @@
 """journal's file: what was said, each entry once, in SQLite. Survives a kill at any instruction.
 
 WAL, so that a commit is one append; in exclusive mode, so that there is no shared memory file to leave behind or
-to be killed over when the disk is full. The schema is made with the first write that succeeds.
+to be killed over when the disk is full. The schema is made at the start, so that the journal has one id for life;
+on a full disk with the first write that succeeds.
 """
 
 import json
@@ -50,7 +51,8 @@ class Store:
     def __init__(self, directory: Path, durable: bool):
         self._path = directory / FILE
         self._durable = durable
-        self.is_new = True
+        self.is_new = True  # nothing was in it when we came
+        self._has_schema = False
         self.journal_id = secrets.token_hex(8)
         self.first_seq = self.next_seq = 1
 
@@ -69,7 +71,7 @@ class Store:
 
     def streams(self) -> list[tuple[str, str, int, list[range]]]:
         """(source, stream, next_number, missing) as they were written, the latest last."""
-        if self.is_new:
+        if not self._has_schema:
             return []
         query = "SELECT source, stream, next_number, missing FROM streams ORDER BY stored_s DESC LIMIT ?"
         rows = self._db.execute(query, (MAX_STREAMS,)).fetchall()
@@ -77,7 +79,7 @@ class Store:
 
     def unreleased(self) -> list[Entry]:
         """Entries that are stored but have no journal_seq yet."""
-        if self.is_new:
+        if not self._has_schema:
             return []
         return [decode(row[0]) for row in self._db.execute("SELECT body FROM entries WHERE journal_seq IS NULL")]
 
@@ -99,7 +101,7 @@ class Store:
 
     def read(self, since: int, limit: int, max_bytes: int) -> list[Entry]:
         """Released entries from `since` on; at least one if there is one."""
-        if self.is_new or since >= self.next_seq:
+        if not self._has_schema or since >= self.next_seq:
             return []
         entries, size = [], 0
         query = "SELECT body FROM entries WHERE journal_seq >= ? ORDER BY journal_seq LIMIT ?"
@@ -116,12 +118,12 @@ class Store:
     def seq_of(self, utterance_id: UtteranceId) -> int:
         """The journal_seq of an entry; 0 while it waits, or when it was deleted."""
         query = "SELECT journal_seq FROM entries WHERE utterance_id = ?"
-        row = None if self.is_new else self._db.execute(query, (str(utterance_id),)).fetchone()
+        row = None if not self._has_schema else self._db.execute(query, (str(utterance_id),)).fetchone()
         return (row and row[0]) or 0
 
     def retire(self, max_age_days: float, max_mb: float) -> None:
         """Deletes some of the oldest entries, if they are too old or too many. Never one that waits."""
-        if self.is_new:
+        if not self._has_schema:
             return
         query = "SELECT journal_seq, stored_s FROM entries WHERE journal_seq IS NOT NULL ORDER BY journal_seq LIMIT ?"
         oldest = self._db.execute(query, (RETIRE_ROWS,)).fetchall()
@@ -160,13 +162,24 @@ class Store:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} was written by a newer voicetap: move it away, or update")
-        self.is_new = version == 0
-        if not self.is_new:
+        self._has_schema = version > 0
+        if not self._has_schema:
+            self._try_to_make_schema()
+        else:
             self.journal_id, self.next_seq = self._db.execute("SELECT journal_id, next_seq FROM journal").fetchone()
             self.first_seq = self._first_seq()
+            self.is_new = self.next_seq == 1
+
+    def _try_to_make_schema(self) -> None:
+        try:
+            self._make_schema()
+        except sqlite3.OperationalError as error:
+            log.warning("%s: %s", self._path, error)
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def _make_schema(self) -> None:
-        if not self.is_new:
+        if self._has_schema:
             return
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("BEGIN IMMEDIATE")
@@ -175,7 +188,7 @@ class Store:
         self._db.execute("INSERT INTO journal VALUES (?, 1)", (self.journal_id,))
         self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._db.execute("COMMIT")
-        self.is_new = False
+        self._has_schema = True
 
     def _first_seq(self) -> int:
         first = self._db.execute("SELECT min(journal_seq) FROM entries").fetchone()[0]
