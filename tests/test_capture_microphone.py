@@ -1,6 +1,8 @@
 """capture on a microphone: a virtual one, through PyAudio, PortAudio, ALSA and PulseAudio."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,6 +123,18 @@ def test_what_was_said_during_a_restart_is_a_gap(microphone, spawn, heard):
     away_s = (after.captured_ns - last.captured_ns) / 1e9
     assert (after.position - last.position) / SAMPLE_RATE_HZ == pytest.approx(away_s, abs=0.002)
     assert "lost" not in {head.state for head in heard.heads}, "a restart is no loss of the device"
+
+
+def test_a_stopped_sound_server_does_not_hold_up_the_end(microphone, spawn, heard):
+    process = spawn(MODULE, sources="mic:vmic")
+    heard.until(lambda: len(heard.frames) > 10)
+    os.kill(microphone.pid, signal.SIGSTOP)
+    try:
+        process.terminate()
+        heard.until(lambda: heard.state == "stopping")
+        assert process.wait(3) == 1, "ended by force, after all was said"
+    finally:
+        os.kill(microphone.pid, signal.SIGCONT)
 
 
 def test_a_device_that_is_not_there_is_waited_for_and_the_others_are_named(microphone, spawn, heard, runtime_dir):

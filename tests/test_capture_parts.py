@@ -4,13 +4,14 @@ import math
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, ReplayRequest
 from voicetap_capture import replay
 from voicetap_capture.backoff import EAGER_S, Backoff
 from voicetap_capture.channels import MIX, to_mono
+from voicetap_capture.continuity import TOLERANCE_NS, WINDOW_NS, Continuity
 from voicetap_capture.framer import Framer
 from voicetap_capture.pacing import BURST_FRAMES, Pace
 from voicetap_capture.reopening import Reopening
@@ -37,6 +38,7 @@ def pieces(pcm: bytes, sizes: list[int]) -> list[bytes]:
 SIZES = st.lists(st.integers(1, 2000), min_size=1, max_size=8)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(samples=st.integers(0, 6000), sizes=SIZES)
 def test_frames_do_not_depend_on_the_blocks(samples, sizes):
     pcm = array("h", [index % 30000 for index in range(samples)]).tobytes()
@@ -82,6 +84,25 @@ def test_a_successor_goes_on_after_the_last_frame():
 def test_sound_that_came_too_early_is_no_gap():
     [last] = framer().feed(bytes(FRAME_BYTES), SECOND_NS, 0)
     assert framer(last).bridge(bytes(FRAME_BYTES), SECOND_NS, "capture_restart") == 0
+
+
+def heard_in(recording: Continuity, arrivals_s: list[float]) -> list[int]:
+    """What is said to be missing when one frame comes at each of these times."""
+    found = [recording.missing(FRAME_SAMPLES, int(arrival_s * SECOND_NS)) for arrival_s in arrivals_s]
+    return [missing for missing in found if missing]
+
+
+def test_samples_that_never_come_are_noticed():
+    arrivals_s = [n * 0.032 for n in range(100)] + [n * 0.032 + 0.5 for n in range(100, 300)]
+    assert heard_in(Continuity(), arrivals_s) == [pytest.approx(8000, abs=2)]
+
+
+def test_a_slow_clock_a_jitter_and_a_late_burst_are_no_loss():
+    drifting = [n * 0.032 * 1.0005 + (n % 7) * 0.01 for n in range(3000)]
+    assert heard_in(Continuity(), drifting) == []
+    burst = [n * 0.032 for n in range(100)] + [100 * 0.032 + 2.0] * 62 + [n * 0.032 for n in range(163, 400)]
+    assert heard_in(Continuity(), burst) == []
+    assert TOLERANCE_NS < WINDOW_NS
 
 
 # ---- pace ---------------------------------------------------------------------------------------
@@ -262,6 +283,7 @@ def tone(rate_hz: int, seconds: float, frequency_hz: float, amplitude: int = 20_
     return array("h", [round(amplitude * math.sin(angle)) for angle in angles]).tobytes()
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(rate_hz=st.sampled_from([8000, 44_100, 48_000]), sizes=SIZES)
 def test_resampling_does_not_depend_on_the_blocks(rate_hz, sizes):
     pcm = tone(rate_hz, 0.2, 440)

@@ -47,9 +47,13 @@ class Framer:
             return 0
         missing_ns = captured_ns - _duration_ns(pcm) - self._last_ns
         missing = max(0, missing_ns) * SAMPLE_RATE_HZ // _SECOND_NS
-        self._next_position += missing
-        self._gap_reason = reason if missing else ""
+        self.skip(missing, reason)
         return missing
+
+    def skip(self, samples: int, reason: str) -> None:
+        """Moves the position of the next frame over `samples` that were not heard."""
+        self._next_position += samples
+        self._gap_reason = reason if samples else self._gap_reason
 
     def _frame(self, pcm: bytes, captured_ns: int, wall_ns: int) -> AudioFrame:
         frame = AudioFrame(

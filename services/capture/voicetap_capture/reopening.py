@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 from .backoff import Backoff
 
@@ -48,6 +48,7 @@ class Reopening:
         self._is_heard = False
         self._retry_at_s = 0.0
         self._heard_s = 0.0
+        self._due_s = 0.0  # when the next sound may be there
 
     def close(self) -> None:
         device, self._device = self._device, None
@@ -67,6 +68,7 @@ class Reopening:
             return self._lose(str(error))
         if pcm:
             self._heard_s = now_s
+            self._due_s = now_s + _FRAME_S if len(pcm) <= FRAME_BYTES else now_s  # more than one: there is a backlog
             self._come_alive()
         elif now_s - self._heard_s > self._no_data_s:
             return self._lose(f"no sound from {self._device.name!r} for {self._no_data_s:g} s")
@@ -77,7 +79,7 @@ class Reopening:
         now_s = self._clock()
         if not self._device:
             return max(0.0, self._retry_at_s - now_s)
-        return max(POLL_S, self._heard_s + _FRAME_S - POLL_S - now_s)
+        return max(POLL_S, self._due_s - POLL_S - now_s)
 
     def _try_to_open(self, now_s: float) -> None:
         try:

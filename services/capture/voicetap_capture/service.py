@@ -1,5 +1,6 @@
 """The work of capture: from the source into the ring, from the ring onto the bus."""
 
+import faulthandler
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from voicetap import links
 from voicetap.messages import (
     FRAME_BYTES,
+    SAMPLE_BYTES,
     SAMPLE_RATE_HZ,
     AudioFrame,
     AudioHead,
@@ -17,6 +19,7 @@ from voicetap.messages import (
 from voicetap.node import Node
 
 from . import replay
+from .continuity import Continuity
 from .framer import Framer
 from .pacing import BURST_FRAMES, Pace
 from .ring import Ring
@@ -24,6 +27,7 @@ from .ring import Ring
 HEAD_S = 0.1
 STOP_QUIET_S = 0.15  # three heads: one would do, were none ever lost
 STOP_MAX_S = 0.4
+CLOSE_S = 0.5
 
 
 class Source(Protocol):
@@ -52,6 +56,7 @@ class Service:
         self._framer = Framer(name, ring.stream, last := ring.last())
         self._pace = Pace(source.realtime, ring.slots, ring.next_seq, time.monotonic())
         self._loss = "capture_restart" if source.live and last else ""  # why the next sound comes after a hole
+        self._continuity = Continuity()
         self._gaps = 0
         self._announced: tuple[str, str] | None = None
         self._next_head_s = 0.0
@@ -70,16 +75,20 @@ class Service:
         self._pump()
         if self._source.live:
             self._publish(self._framer.flush())
-        if not bundle_stops:
-            return
-        end_s = quiet_s = time.monotonic()
-        while (now_s := time.monotonic()) < min(quiet_s + STOP_QUIET_S, end_s + STOP_MAX_S):
+        if bundle_stops:
+            self._say_goodbye()
+        # all is said: closing a device of a sound server that is stopped, which never returns, may end like this
+        faulthandler.dump_traceback_later(CLOSE_S, exit=True)
+
+    def _say_goodbye(self) -> None:
+        start_s = quiet_s = time.monotonic()
+        while (now_s := time.monotonic()) < min(quiet_s + STOP_QUIET_S, start_s + STOP_MAX_S):
             if self._answer():
                 quiet_s = now_s  # vad still collects what it missed
             self._announce("stopping", "")
+            self._next_head_s = 0.0
             self._node.beat()
             self._node.wait(STOP_QUIET_S / 3)
-            self._next_head_s = 0.0
 
     def _source_wait_s(self, now_s: float) -> float:
         if self._source.state == "ended":
@@ -111,7 +120,11 @@ class Service:
         if self._loss:
             self._gaps += self._framer.bridge(pcm, now_ns, self._loss) > 0
             self._loss = ""
+            self._continuity = Continuity()
         self._publish(self._framer.feed(pcm, now_ns, wall_ns))
+        if self._source.live and (missing := self._continuity.missing(len(pcm) // SAMPLE_BYTES, now_ns)):
+            self._framer.skip(missing, "overflow")
+            self._gaps += 1
 
     def _publish(self, frames: Iterator[AudioFrame]) -> None:
         for frame in frames:
