@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         file = self.directory / path.rpartition("/")[2]
-        if path.startswith(f"/api/models/{self.repository}/"):
+        if path.startswith(f"/api/models/{self.repository}"):
             self._answer(json.dumps(self._tree() if "/tree/" in path else self._about()).encode())
         elif path.startswith(f"/{self.repository}/resolve/") and file.is_file():
             self._answer(file.read_bytes(), {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT})

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import io
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import tqdm
 
 from voicetap.config import nearest
@@ -43,6 +43,8 @@ class FasterWhisper:
     name = "faster-whisper"
 
     def load(self, settings: Settings, progress: Progress) -> None:
+        for chatter in ("faster_whisper", "huggingface_hub", "httpx2"):  # a line per utterance, request and retry
+            logging.getLogger(chatter).setLevel(logging.ERROR)
         self._settings = settings.transcribe
         directory = find(self._settings.model, self._settings.offline, progress)
         self.model = Path(directory).name if Path(self._settings.model).is_dir() else self._settings.model
@@ -107,7 +109,6 @@ def _cached(repository: str) -> str | None:
 
 
 def _downloaded(repository: str, progress: Progress) -> str:
-    hub_logging.set_verbosity_error()  # we say it in one line
     try:
         HfApi(constants.ENDPOINT).model_info(repository, timeout=HUB_TIMEOUT_S)  # what follows would wait for ever
         return snapshot_download(
