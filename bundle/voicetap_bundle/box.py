@@ -172,6 +172,12 @@ class Bundle:
         vad = self._beats.of("vad")
         return sum(source.position_s for source in vad.sources) if vad else 0.0
 
+    def lost_sources(self) -> dict[str, str]:
+        """The sources that deliver nothing, and why."""
+        beats = [self._beats.of(name) for name in self.programs if name.startswith("capture-")]
+        states = [source for beat in beats if beat for source in beat.sources]
+        return {source.source: source.detail for source in states if source.state == "lost"}
+
     def engine(self) -> str:
         """Engine and model in use, in the words of the worker."""
         worker = self._beats.of("transcribe-1")

@@ -91,9 +91,12 @@ def _wait(box: Bundle, screen: Screen) -> bool:
 
 def _introduce(box: Bundle, screen: Screen) -> None:
     """One line for each source, one for the engine."""
+    lost = box.lost_sources()
     for source in sources.parse_all(box.settings):
-        screen.say(f"{source.name}: listening to {source.argument or 'the default microphone'}")
-    screen.say(f"transcribing with {box.engine()}")
+        where = source.argument or "the default microphone"
+        trouble = f"waiting for {where}: {lost.get(source.name)}"
+        screen.say(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")
+    screen.say(f"engine: {box.engine()}")
 
 
 def _show(box: Bundle, screen: Screen, once: bool, as_json: bool) -> None:
