@@ -12,7 +12,7 @@ from .decoder import Decoded, Decoder, Event, Loaded, Loading, NotLoaded, Undeco
 from .finals import failed_of, final_of
 from .ledger import Ledger
 
-TURN_S = 0.1
+TURN_S = 0.2  # everything urgent wakes the loop
 REPORT_S = 0.2
 REPORT_STARTING_S = 1.0
 DRAIN_DECODE_S = 3.0  # of the five seconds that the whole bundle has for its end
