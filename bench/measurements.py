@@ -1,0 +1,164 @@
+"""What bench/budgets.py measures, each on a real bundle or a real model. Returns plain numbers."""
+
+import os
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig import processes, speech
+from voicetap import links
+from voicetap.bus import Bus
+from voicetap.messages import FRAME_BYTES, Final, SpeechStopped
+from voicetap_bundle import Bundle
+from voicetap_vad import silero
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which engine and model everything is measured with."""
+
+    engine: str
+    model: str
+
+
+def percentile(values: list[float], share: float) -> float:
+    """`share` 0.5 is the median."""
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def silero_cost_us(frames: int = 2000) -> list[float]:
+    """Microseconds of each frame through the model, context and state included."""
+    detector = silero.Silero(silero.load(silero.model_path()))
+    sound = os.urandom(FRAME_BYTES)
+    return [elapsed * 1e6 for elapsed in _times(lambda: detector.probability(sound), frames)]
+
+
+def _times(work, count: int) -> Iterator[float]:
+    for _ in range(count):
+        start_s = time.perf_counter()
+        work()
+        yield time.perf_counter() - start_s
+
+
+def start_and_stop(engine: Engine) -> tuple[float, float]:
+    """Seconds from launch to every service ready, and from SIGTERM to everything gone."""
+    start_s = time.monotonic()
+    box = Bundle("mic", engine=engine.engine, model=engine.model).start()
+    ready_s = time.monotonic() - start_s
+    start_s = time.monotonic()
+    box.stop()
+    return ready_s, time.monotonic() - start_s
+
+
+@dataclass(frozen=True)
+class Idle:
+    """`cpu` is cores; memory is what the processes have for themselves, by program."""
+
+    cpu: float
+    cpu_of: dict[str, float]
+    pss_bytes: int
+    pss_of: dict[str, int]
+
+
+def idle(engine: Engine, seconds: float) -> Idle:
+    """A bundle that listens to a silent microphone."""
+    with Bundle("mic", engine=engine.engine, model=engine.model) as box:
+        time.sleep(5)  # first beats, first second of silence: not idle yet
+        before_s, start_s = _cpu_s(box), time.monotonic()
+        time.sleep(seconds)
+        after_s, elapsed_s = _cpu_s(box), time.monotonic() - start_s
+        cpu_of = {name: (after_s[name] - before_s.get(name, 0)) / elapsed_s for name in after_s}
+        pss_of = {_name(p): p.memory_full_info().pss for p in processes.processes_of(Path(box.settings.runtime_dir))}
+    return Idle(sum(cpu_of.values()), cpu_of, sum(pss_of.values()), pss_of)
+
+
+def _cpu_s(box: Bundle) -> dict[str, float]:
+    running = processes.processes_of(Path(box.settings.runtime_dir))
+    return {_name(process): sum(process.cpu_times()[:2]) for process in running}
+
+
+def _name(process) -> str:
+    words = [word for word in process.cmdline() if word.startswith(("voicetap_", "supervisor."))]
+    return words[-1].removeprefix("voicetap_") if words else process.name()
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """One entry per utterance, and one per frame; seconds."""
+
+    frame_to_reader_s: list[float]
+    end_to_final_s: list[float]
+    endpoint_to_final_s: list[float]
+    cpu_per_audio_s: float
+
+
+def speaking(engine: Engine, directory: Path, utterances: int) -> Speaking:
+    """A file in real time, with known ends of speech; frames and transcripts heard as any reader would."""
+    path, ends = _with_known_ends(directory, utterances)
+    with Bundle(f"file:{path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
+        return _listen(box, ends)
+
+
+def _with_known_ends(directory: Path, utterances: int) -> tuple[Path, list[int]]:
+    """A wav file and, for each sentence in it, the frame in which its speech ends."""
+    pcm, ends = bytearray(speech.silence(1.0)), []
+    for number in range(utterances):
+        spoken = speech.pcm_of(speech.say(speech.SENTENCES[number % 10], directory / "sentence.wav").path)
+        samples = memoryview(spoken).cast("h")
+        last = max(index for index, sample in enumerate(samples) if abs(sample) > 300)
+        ends.append((len(pcm) // 2 + last) // (FRAME_BYTES // 2))
+        pcm += spoken + speech.silence(1.5)
+    return speech.write_wav(directory / "known.wav", bytes(pcm)), ends
+
+
+def _listen(box: Bundle, ends: list[int]) -> Speaking:
+    captured_ns: dict[int, int] = {}
+    ages_s, stopped_s, end_to_final_s, endpoint_to_final_s = [], {}, [], []
+    source = box.settings.sources[0].partition("=")[0]
+    with Bus("app", box.settings) as bus, box.tap(events=True) as tap:
+        frames = bus.receiver(links.AUDIO.of(source), (f"audio/{source}",))
+        start_s, before_s = time.monotonic(), sum(_cpu_s(box).values())
+        while len(end_to_final_s) < len(ends) and time.monotonic() - start_s < 5 * len(ends) + 20:
+            bus.wait(0.002)
+            for frame in frames:
+                captured_ns[frame.seq] = frame.captured_ns
+                ages_s.append((time.monotonic_ns() - frame.captured_ns) / 1e9)
+            while heard := tap.next(timeout_s=0):
+                if isinstance(heard, SpeechStopped):
+                    stopped_s[heard.utterance_id] = time.monotonic()
+                elif isinstance(heard, Final) and heard.reason != "too_short":
+                    end = _end_within(heard, ends)
+                    end_to_final_s.append(time.monotonic() - captured_ns[end] / 1e9)
+                    endpoint_to_final_s.append(time.monotonic() - stopped_s[heard.utterance_id])
+        cpu_s, audio_s = sum(_cpu_s(box).values()) - before_s, time.monotonic() - start_s
+    return Speaking(ages_s, end_to_final_s, endpoint_to_final_s, cpu_s / audio_s)
+
+
+def _end_within(final: Final, ends: list[int]) -> int:
+    frame_s = FRAME_BYTES / 2 / speech.RATE_HZ
+    return max(end for end in ends if end * frame_s <= final.end_s)
+
+
+def recovery(engine: Engine, directory: Path, fault: signal.Signals, repeats: int) -> dict[str, list[float]]:
+    """Seconds from the fault until a new process of the program is ready, while somebody speaks."""
+    path, _ = _with_known_ends(directory, 40)
+    with Bundle(f"file:{path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
+        return {name: [_restart_s(box, name, fault) for _ in range(repeats)] for name in box.programs}
+
+
+def _restart_s(box: Bundle, name: str, fault: signal.Signals) -> float:
+    old = next(row for row in box.status()["services"] if row["name"] == name)
+    start_s = time.monotonic()
+    os.kill(old["pid"], fault)
+    processes.eventually(lambda: _is_new(box, name, old["pid"]), 60, f"{name} is back")
+    return time.monotonic() - start_s
+
+
+def _is_new(box: Bundle, name: str, old_pid: int) -> bool:
+    row = next(row for row in box.status()["services"] if row["name"] == name)
+    return row["pid"] not in (0, old_pid) and row["state"] in ("ready", "busy")

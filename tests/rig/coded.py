@@ -1,0 +1,44 @@
+"""An engine that reads back the frame numbers of rig.world: its text is `FIRST-LAST` for every run of frames.
+
+Chosen with `engine = "rig.coded:CodedEngine"`; `model = "0.3"` makes a decode take 0.3 s, as a real one would.
+"""
+
+import time
+from itertools import pairwise
+
+from voicetap.settings import Settings
+from voicetap_transcribe.engine import Options, Progress, Result
+
+from . import world
+
+
+class CodedEngine:
+    """Hears every frame, and nothing else."""
+
+    name = "coded"
+
+    def load(self, settings: Settings, progress: Progress) -> None:
+        self.model = settings.transcribe.model
+        self._decode_s = float(self.model)
+
+    def transcribe(self, pcm: bytes, options: Options) -> Result:
+        time.sleep(self._decode_s)
+        heard = [number for number in world.numbers_in(pcm) if number]
+        return Result(text=" ".join(f"{first}-{last}" for first, last in runs(heard)))
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """Consecutive numbers as [first, last]: a missing or doubled frame starts a new run."""
+    if not numbers:
+        return []
+    breaks = [index for index, (one, two) in enumerate(pairwise(numbers), 1) if two != one + 1]
+    edges = [0, *breaks, len(numbers)]
+    return [(numbers[first], numbers[last - 1]) for first, last in pairwise(edges)]
+
+
+def parse(text: str) -> list[tuple[int, int]]:
+    """The runs in a text this engine wrote."""
+    return [tuple(map(int, run.split("-"))) for run in text.split()]

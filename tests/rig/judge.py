@@ -1,0 +1,47 @@
+"""Compares what was published with what was played in rig.world, from outside."""
+
+from collections import Counter
+
+from voicetap.messages import Entry, Failed, Final, Gap
+
+from . import coded
+from .world import World
+
+
+def violations(world: World, entries: list[Entry]) -> list[str]:
+    """Every way in which these entries break the promise; empty when they keep it."""
+    heard = [run for entry in entries if isinstance(entry, Final) for run in coded.parse(entry.text)]
+    return [
+        *_wrong_sequence(entries),
+        *_wrong_order(heard),
+        *_wrong_count(world, heard),
+        *_repeated_ids(entries),
+        *[f"not transcribed: {entry}" for entry in entries if isinstance(entry, Failed)],
+        *[f"not captured: {entry}" for entry in entries if isinstance(entry, Gap)],
+    ]
+
+
+def _wrong_sequence(entries: list[Entry]) -> list[str]:
+    sequence = [entry.journal_seq for entry in entries]
+    expected = list(range(1, len(sequence) + 1))
+    return [] if sequence == expected else [f"journal_seq is {sequence}"]
+
+
+def _wrong_order(heard: list[tuple[int, int]]) -> list[str]:
+    ordered = all(one[1] < two[0] for one, two in zip(heard, heard[1:], strict=False))
+    return [] if ordered else [f"frames out of order or doubled: {heard}"]
+
+
+def _wrong_count(world: World, heard: list[tuple[int, int]]) -> list[str]:
+    times = Counter(frame for first, last in heard for frame in range(first, last + 1))
+    return [
+        f"sentence {number}: frame {frame} published {times[frame]} times"
+        for number, (first, last) in enumerate(world.sentences, 1)
+        for frame in range(first, last + 1)
+        if times[frame] != 1
+    ][:10]
+
+
+def _repeated_ids(entries: list[Entry]) -> list[str]:
+    ids = Counter(entry.utterance_id for entry in entries)
+    return [f"{utterance_id} published {count} times" for utterance_id, count in ids.items() if count > 1]
