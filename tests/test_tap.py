@@ -88,10 +88,10 @@ def test_a_tap_that_slept_through_more_than_its_queue_misses_nothing(spawn, sett
         sent = 0
         with Bus("app", settings) as bus:
             commits = bus.receiver(links.COMMITS)
-            while sent < 5000:
+            while sent < 2500:
                 sent += results.send(final(sent + 1))
                 list(commits)
-        assert numbers(take(tap, 5000)) == list(range(1, 5001))
+        assert numbers(take(tap, 2500)) == list(range(1, 2501))
 
 
 def test_journal_dies_and_comes_back_under_an_iterating_tap(spawn, settings, results):
