@@ -13,7 +13,7 @@ import pytest
 from rig.processes import eventually, output_of
 from rig.said import failed, final, gap, id_of, interim, started
 from voicetap import links
-from voicetap.bus import Bus
+from voicetap.bus import Bus, Receiver
 from voicetap.messages import (
     Committed,
     Failed,
@@ -40,6 +40,7 @@ class Neighbour:
         self.requests = bus.sender(links.HISTORY)
         self._receivers = [bus.receiver(link) for link in (links.COMMITS, links.TRANSCRIPT, BEAT)]
         self.heard: list[object] = []
+        self._silent: set[Receiver] = set()
 
     def send(self, *messages: object) -> None:
         for message in messages:
@@ -47,7 +48,9 @@ class Neighbour:
 
     def listen(self) -> list[object]:
         for receiver in self._receivers:
-            self.heard += receiver
+            news = list(receiver)
+            self.heard += news
+            self._silent -= {receiver} if news else set()
         return self.heard
 
     def of(self, *kinds: type) -> list:
@@ -73,9 +76,10 @@ class Neighbour:
         return answer
 
     def ready(self) -> None:
-        """It is there: a head came after this call."""
-        before = len(self.of(JournalHead))
-        self.wait_for(lambda: len(self.of(JournalHead)) > before, "journal's head")
+        """It is there, and every socket is connected: each heard something after this call."""
+        self.listen()
+        self._silent = set(self._receivers)
+        self.wait_for(lambda: self.listen() and not self._silent, "journal on every link")
 
     def state(self) -> str:
         beats = self.of(Heartbeat)
