@@ -6,7 +6,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from click.testing import CliRunner
-from voicetap_bundle.cli import main
+
+from voicetap_bundle.cli import COMMANDS, voicetap
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,5 +26,7 @@ def test_its_links_lead_somewhere():
 
 
 def test_its_commands_exist():
-    for words in re.findall(r"voicetap (up|down|[a-z]+)\b", "\n".join(re.findall(r"^    voicetap .*$", README, re.M))):
-        assert CliRunner().invoke(main, [words, "--help"]).exit_code == 0, words
+    commands = re.findall(r"^    voicetap ([a-z]+) ", README, re.M)
+    assert set(commands) == set(COMMANDS)
+    for command in commands:
+        assert CliRunner().invoke(voicetap, [command, "--help"]).exit_code == 0, command
