@@ -16,6 +16,7 @@ import zmq
 
 from .codec import ProtocolError, decode, encode
 from .config import SettingsError
+from .crashpoint import crashpoint
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
 from .runtime import AddressInUse
 from .security import ZAP_DOMAIN, Curve, stays_on_this_machine
@@ -116,6 +117,7 @@ class Bus:
     def __exit__(self, *exc: object) -> None:
         for path in self._socket_files:  # while the service still holds its lock, and before they close
             path.unlink(missing_ok=True)
+        crashpoint(f"{self._service}.unlinked")
         for socket in reversed(self._sockets):
             socket.close()
         self._stack.close()

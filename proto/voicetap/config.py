@@ -21,6 +21,7 @@ INTERNAL = frozenset(
     PREFIX + name
     for name in (
         "CONFIG",
+        "CRASH",
         "SUPERVISOR_PID",
         "SUPERVISOR_SOCKET",
         "CAPTURE_COUNT",

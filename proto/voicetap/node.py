@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from . import links, logs, runtime
 from .bus import Bus, Receiver, Sender
 from .config import SettingsError, load
+from .crashpoint import crashpoint
 from .links import Link
 from .messages import Heartbeat, SourceState
 from .settings import Settings
@@ -67,6 +68,7 @@ class Node:
             lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
             lock.acquire(LOCK_PATIENCE_S)
             stack.callback(lock.release)
+            crashpoint(f"{self.service}.locked")
             stack.enter_context(self._bus)
             self._pulse = self.sender(links.HEARTBEAT.of(self.name))
             stack.callback(faulthandler.cancel_dump_traceback_later)
@@ -113,6 +115,7 @@ class Node:
         if now_s < self._next_beat_s:
             return
         self._next_beat_s = now_s + BEAT_S
+        crashpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
         self._beats += 1
         # armed once a beat, as it starts a thread: so the turns until the next beat do not count
         faulthandler.dump_traceback_later(self.settings.stall_s + BEAT_S, exit=True)

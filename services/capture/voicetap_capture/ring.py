@@ -12,6 +12,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame
 from voicetap.node import ConfigError
 
@@ -69,6 +70,7 @@ class Ring:
         body = _META.pack(*meta) + frame.pcm
         offset = self._offset(frame.seq)
         self._map[offset : offset + _SLOT_BYTES] = _CRC.pack(zlib.crc32(body)) + body
+        crashpoint("capture.slot.written")
         self._head[0] = frame.seq + 1
 
     def read(self, seq: int) -> AudioFrame | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from voicetap import links
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     FRAME_BYTES,
     SAMPLE_BYTES,
@@ -129,6 +130,7 @@ class Service:
     def _publish(self, frames: Iterator[AudioFrame]) -> None:
         for frame in frames:
             self._ring.commit(frame)  # first: what was heard can then be asked for again
+            crashpoint("capture.frame.committed")
             self._audio.send(frame)
 
     def _answer(self) -> bool:
@@ -144,6 +146,7 @@ class Service:
         for requester, request in requests.items():
             wanted = replay.span(request, self._ring.first_seq, self._ring.next_seq)
             for frame in replay.frames(wanted, self._ring.read):
+                crashpoint("capture.replay")
                 self._audio.send(frame, f"replay/{requester}")
         return bool(requests)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from voicetap.bus import Receiver, Sender
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import Entry, HistoryEnd, HistoryRequest
 
 from .store import Store
@@ -43,6 +44,7 @@ class History:
         request = self._waiting.pop(next(iter(self._waiting)))
         entries = self._entries(request, unstored)
         topic = f"history/{request.requester}"
+        crashpoint("journal.history")
         for entry in entries:
             self._transcript.send(entry, topic)
         self._transcript.send(

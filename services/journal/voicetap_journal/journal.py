@@ -5,6 +5,7 @@ import time
 
 from voicetap import links
 from voicetap.codec import UtteranceId
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
 from voicetap.node import Node
 from voicetap.settings import JournalSettings
@@ -56,7 +57,9 @@ class Journal:
         self._unstored |= {entry.utterance_id: entry for entry in released}
         self._store_all(now_s)
         for entry in released:
+            crashpoint("journal.entry.acknowledged")
             self._transcript.send(entry)
+            crashpoint("journal.entry.published")
         for utterance_id in repeated:
             self._acknowledge(utterance_id)
         if released or now_s >= self._next_head_s:
@@ -101,12 +104,14 @@ class Journal:
         if not self._unstored or now_s < self._next_write_s:
             return
         streams = {key: self._order.streams[key] for key in {id_[:2] for id_ in self._unstored}}
+        crashpoint("journal.entry.taken")
         try:
             self._store.write(self._unstored.values(), streams, self._order.next_seq)
         except Unwritable as error:
             self._next_write_s = now_s + RETRY_S
             self._report("degraded", f"what was said is kept in memory only: {error}")
             return
+        crashpoint("journal.entry.stored")
         for entry in self._unstored.values():
             self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=entry.journal_seq))
         self._unstored.clear()

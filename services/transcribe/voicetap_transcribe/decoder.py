@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import Job
 from voicetap.settings import Settings
 
@@ -130,6 +131,7 @@ class Decoder:
 
     def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()
+        crashpoint("transcribe.decoding")
         try:
             result = engine.transcribe(job.pcm, Options(previous_text=job.previous_text))
         except Exception as error:

@@ -4,6 +4,7 @@ import logging
 import time
 
 from voicetap import links
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Job, WorkerReport
 from voicetap.node import Node
 from voicetap.settings import TranscribeSettings
@@ -57,18 +58,22 @@ class Worker:
         self._node.wait(TURN_S)
         for news in self._commits:
             self._ledger.hear(news)
+            crashpoint("transcribe.commit.heard")
         for event in self._decoder.events():
             self._handle(event)
         if not self._node.stopping:
             self._take_jobs()
         for entry in self._ledger.due(time.monotonic()):
+            crashpoint("transcribe.result.ready")
             self._results.send(entry)
+            crashpoint("transcribe.result.sent")
         self._report()
         self._check_deadline()
 
     def _take_jobs(self) -> None:
         for job in self._jobs:
             self._ledger.receive(job)
+            crashpoint("transcribe.job.received")
         if self._loaded and (job := self._ledger.start()):
             self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
             self._decoder.decode(job)

@@ -10,6 +10,7 @@ from pathlib import Path
 from voicetap import links, sources
 from voicetap.bus import Sender
 from voicetap.codec import UtteranceId
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     AudioProgress,
     Failed,
@@ -103,6 +104,7 @@ class Service:
                         listener.committed[known.stream] = known.number
             else:
                 self._forget(message.utterance_id, message.utterance_id.number)
+                crashpoint("vad.commit.heard")
 
     def _forget(self, first: UtteranceId, last: int) -> None:
         if listener := self._listeners.get(first.source):
@@ -123,6 +125,7 @@ class Service:
         for message in messages:
             match message:
                 case Job() | Final() | Failed() | Gap():
+                    crashpoint("vad.cut.committed")
                     self._step(message, now_s)
                 case SpeechStarted() | SpeechStopped():
                     self._results.send(message)
@@ -135,7 +138,9 @@ class Service:
                 case outbox.Connect(worker):
                     self._connect_to(worker)
                 case outbox.Send(worker, job):
+                    crashpoint("vad.job.given")
                     self._jobs[worker].send(job)
+                    crashpoint("vad.job.sent")
                 case outbox.Tell(entry):
                     self._results.send(entry)
                 case outbox.Attempt(id_, attempt):

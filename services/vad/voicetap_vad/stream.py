@@ -7,6 +7,7 @@ is continued from its first frame; otherwise deciding goes on where it was noted
 from collections.abc import Callable
 from dataclasses import replace
 
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -177,6 +178,7 @@ class Stream:
         )
         self._open = None
         self._cuts.put(cut)
+        crashpoint("vad.cut.decided")
         self._note(seq=cut.last_seq + 1, position=cut.end_position)
         stopped = SpeechStopped(
             utterance_id=id_of(self._source, cut),

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicetap import config, links, runtime, sources
+from voicetap import config, crashpoint, links, runtime, sources
 from voicetap.config import SettingsError, nearest
 from voicetap.settings import Settings
 
 PROGRAMS = ("capture", "vad", "transcribe", "journal")
 LOG_BYTES = 1_000_000
 # Sound, cuts and transcripts: kept when the bundle was killed, so that it goes on where it was.
-STATE = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*")
+STATE = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*", "*.crashed")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Box:
             "VOICETAP_LOG_DIR": str(self.log_dir),
             "VOICETAP_LOG_BYTES": "0" if self.programs else str(LOG_BYTES),
         }
-        return foreign | config.as_environment(self.settings) | handed_down
+        armed = {name: environ[name] for name in (crashpoint.VARIABLE,) if name in environ}
+        return foreign | config.as_environment(self.settings) | handed_down | armed
 
     def make_log_dir(self) -> None:
         """Files that rotate; in a container, our own stdout under the names of files."""

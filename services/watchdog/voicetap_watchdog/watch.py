@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voicetap import links
 from voicetap.bus import Receiver
+from voicetap.crashpoint import crashpoint
 from voicetap.messages import Heartbeat, Status
 from voicetap.node import Node
 
@@ -102,6 +103,7 @@ class Watch:
             self._supervisord.start(process)
         elif process.pid == effect.pid:
             self._supervisord.kill(process)
+            crashpoint("watchdog.killed")
         self.look_soon()
 
     def _take(self, processes: tuple[Process, ...]) -> None:
