@@ -51,11 +51,12 @@ class Worker:
     def run(self) -> None:
         """Raises DecodeHung, and what kept the engine from loading."""
         while self._node.alive():
-            self._turn()
-        self._drain()
+            self._node.wait(TURN_S)
+            self.turn()
+        self.drain()
 
-    def _turn(self) -> None:
-        self._node.wait(TURN_S)
+    def turn(self) -> None:
+        """Everything that can be done now. Raises as `run` does."""
         for news in self._commits:
             self._ledger.hear(news)
             crashpoint("transcribe.commit.heard")
@@ -133,15 +134,17 @@ class Worker:
             self._node.beat_now()
             raise DecodeHung(hung)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         """Ends the decode in hand and waits until its result is safe, both for a bounded time."""
         self._ledger.refuse_waiting()
         decode_until_s = time.monotonic() + DRAIN_DECODE_S
         while self._ledger.decoding and time.monotonic() < decode_until_s:
             self._node.beat()
-            self._turn()
+            self._node.wait(TURN_S)
+            self.turn()
         commit_until_s = time.monotonic() + DRAIN_COMMIT_S
         while self._ledger.holding and not self._ledger.decoding and time.monotonic() < commit_until_s:
             self._node.beat()
-            self._turn()
+            self._node.wait(TURN_S)
+            self.turn()
         self._report()

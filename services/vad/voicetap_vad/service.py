@@ -74,13 +74,16 @@ class Service:
         node = self._node
         node.state = "ready"
         while node.alive():
-            self._turn()
-        self._drain()
+            node.wait(self.wait_s())
+            self.turn()
+        self.drain()
 
-    def _turn(self) -> None:
-        """Waits for something to do, and does it, bounded."""
-        behind = any(listener.is_behind for listener in self._listeners.values())
-        self._node.wait(0 if behind else TURN_S)
+    def wait_s(self) -> float:
+        """How long to wait at most for something to do."""
+        return 0 if any(listener.is_behind for listener in self._listeners.values()) else TURN_S
+
+    def turn(self) -> None:
+        """Everything that can be done now, bounded."""
         now_s = time.monotonic()
         self._hear_journal(now_s)
         for report in self._workers:
@@ -164,12 +167,13 @@ class Service:
                 wall_ns = time.time_ns()
                 self._results.send(Status(source=state.source, state=state.state, detail=state.detail, wall_ns=wall_ns))
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on."""
         now_s = time.monotonic()
         patience_s, deadline_s = now_s + STOPPING_PATIENCE_S, now_s + DRAIN_S
         while time.monotonic() < deadline_s and self._is_draining(time.monotonic() < patience_s):
-            self._turn()
+            self._node.wait(self.wait_s())
+            self.turn()
             self._node.beat()
         self._show_states()
         self._node.beat_now()
