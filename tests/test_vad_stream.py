@@ -160,3 +160,24 @@ def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
     job, gap = (message for message in said if isinstance(message, ENTRIES))
     assert (job.cut_reason, job.end_position) == ("source_lost", 50 * FRAME_SAMPLES)
     assert (gap.reason, gap.start_s, gap.end_s) == ("overrun", 1.6, 1.92)
+
+
+def test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech():
+    """capture was frozen: wherever that was, every frame of speech is in a job, even those too few for an onset."""
+    ring = ring_of([(0, 20, 0), (95, 25, 0), (0, 40, 0)])
+    for frozen_at in range(24, 50):
+        with tempfile.TemporaryDirectory() as directory:
+            said = freeze(ring, directory, frozen_at) + live(ring, directory)
+        heard = b"".join(message.pcm for message in said if isinstance(message, Job))
+        spoken = b"".join(ring[seq].pcm for seq in range(20, 45))
+        assert spoken in heard, f"frozen after {frozen_at} frames"
+
+
+def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Said]:
+    """One process: after `frames` frames nothing comes for so long that it ends the utterance; then it is killed."""
+    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
+    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
+    said = [message for seq in range(frames) for message in stream.feed(ring[seq])]
+    said += stream.close("source_lost")
+    cuts.close()
+    return said

@@ -6,7 +6,8 @@ differently. `synchronous` is off: the file must survive the death of the proces
 
 import logging
 import sqlite3
-from dataclasses import astuple, dataclass, fields
+from contextlib import closing
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 log = logging.getLogger("cutlist")
@@ -43,12 +44,14 @@ class Mark:
     last_number: int = 0
     gaps: int = 0
     gap_seq: int = -1  # the frame after the last gap: a gap heard again after a restart is not a new one
+    cut_off: bool = False  # an utterance was ended here because nothing came; what follows without a hole is its rest
 
 
 _COLUMNS = ", ".join(spec.name for spec in fields(Cut))
+_MARK_COLUMNS = ", ".join(spec.name for spec in fields(Mark) if spec.name != "stream")
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS cuts ({_COLUMNS}, PRIMARY KEY (stream, number));
-CREATE TABLE IF NOT EXISTS marks (stream PRIMARY KEY, seq, position, last_number, gaps, gap_seq);
+CREATE TABLE IF NOT EXISTS marks (stream PRIMARY KEY, {_MARK_COLUMNS});
 """
 
 
@@ -79,15 +82,18 @@ class CutList:
         return Mark(*row) if row else None
 
     def put_mark(self, mark: Mark) -> None:
-        self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)", astuple(mark))
+        self._put("marks", mark)
 
     def cuts(self) -> list[Cut]:
         """Every cut that journal has not committed, in order of stream and number."""
         return [Cut(*row) for row in self._database.execute("SELECT * FROM cuts ORDER BY stream, number")]
 
     def put(self, cut: Cut) -> None:
-        places = ", ".join("?" * len(fields(Cut)))
-        self._database.execute(f"INSERT OR REPLACE INTO cuts VALUES ({places})", astuple(cut))
+        self._put("cuts", cut)
+
+    def _put(self, table: str, row: Cut | Mark) -> None:
+        places = ", ".join("?" * len(fields(row)))
+        self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", astuple(row))
 
     def set_attempt(self, stream: str, number: int, attempt: int) -> None:
         self._database.execute("UPDATE cuts SET attempt = ? WHERE stream = ? AND number = ?", (attempt, stream, number))
@@ -105,6 +111,20 @@ class CutList:
         """The oldest frame that a restart would need for a cut."""
         kinds = "stream = ? AND kind IN ('open', 'speech')"
         return self._database.execute(f"SELECT min(first_seq) FROM cuts WHERE {kinds}", (stream,)).fetchone()[0]
+
+
+def look_at_all(runtime_dir: Path) -> dict[str, dict[str, list[dict]]]:
+    """Per source, the `cuts` and `marks` of its list: read beside the vad that writes them, which notices nothing."""
+    return {path.stem.removeprefix("cuts-"): _look_at(path) for path in sorted(runtime_dir.glob("cuts-*.sqlite"))}
+
+
+def _look_at(path: Path) -> dict[str, list[dict]]:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        database.execute("BEGIN")  # both tables as they were at one moment
+        return {
+            "cuts": [asdict(Cut(*row)) for row in database.execute("SELECT * FROM cuts ORDER BY stream, number")],
+            "marks": [asdict(Mark(*row)) for row in database.execute("SELECT * FROM marks")],
+        }
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -34,7 +34,7 @@ class Scored(NamedTuple):
 class Started:
     """An utterance began with frame `first_seq`, pre-roll included; its speech with `onset_seq`.
 
-    `continues`: it is the rest of one that reached the hard limit; that is no noise, however short.
+    `continues`: it is the rest of one that was cut in the middle; that is no noise, however short.
     """
 
     first_seq: int
@@ -108,6 +108,10 @@ class Segmenter:
     def feed(self, frame: Scored) -> list[Event]:
         return self._follow(self._open, frame) if self._open else self._listen(frame)
 
+    def go_on(self, frames: list[Scored]) -> list[Event]:
+        """They follow without a hole on an utterance that was cut in the middle: its rest."""
+        return self._start(Started(frames[0].seq, frames[0].seq, continues=True), frames)
+
     def close(self, reason: str) -> list[Event]:
         """The stream breaks off here: ends the open utterance, forgets what was before."""
         events = self._end(self._open, len(self._open.frames), reason) if self._open and self._open.frames else []
@@ -153,7 +157,7 @@ class Segmenter:
         kept = self._least_speechy(utterance.frames) + 1
         rest = utterance.frames[kept:]
         events = self._end(utterance, kept, "hard_limit")
-        return events + (self._start(Started(rest[0].seq, rest[0].seq, continues=True), rest) if rest else [])
+        return events + (self.go_on(rest) if rest else [])
 
     def _least_speechy(self, frames: list[Scored]) -> int:
         """The index of the frame to cut after."""
@@ -167,7 +171,8 @@ class Segmenter:
 
     def _end(self, utterance: _Utterance, kept: int, reason: str) -> list[Event]:
         self._open = None
-        too_short = utterance.speech_frames < utterance.min_speech_frames
+        needed_frames = 1 if reason == "source_lost" else utterance.min_speech_frames  # how much was lost nobody knows
+        too_short = utterance.speech_frames < needed_frames
         return [Ended(utterance.first_seq, utterance.frames[kept - 1].seq, reason, too_short)]
 
     def _feed_all(self, frames: list[Scored]) -> list[Event]:

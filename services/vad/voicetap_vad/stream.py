@@ -89,12 +89,15 @@ class Stream:
 
     def close(self, reason: str) -> list[Said]:
         """The source is lost or at its end, and all it gave us has been fed: ends the open utterance here."""
+        cut_off = self.is_open and reason == "source_lost"
         said = self._apply(self._segmenter.close(reason))
         if self._open:  # announced by a vad before us, and none of its sound can be had
             said.append(self._fail(self._open))
             self._open = None
         if self._decided_to_seq > self._mark.seq:
             self._note(seq=self._decided_to_seq, position=self._decided_end)
+        if cut_off:
+            self._note(cut_off=True)
         self._cuts.commit()
         return said
 
@@ -116,16 +119,23 @@ class Stream:
     def _decide(self, frame: AudioFrame) -> list[Said]:
         said = self._hear_gap(frame) if frame.position > self._decided_end else []
         self._decided_end, self._decided_to_seq = frame.position + FRAME_SAMPLES, frame.seq + 1
-        said += self._apply(self._segmenter.feed(Scored(frame.seq, frame.position, self._probability(frame))))
+        said += self._apply(self._segment(Scored(frame.seq, frame.position, self._probability(frame))))
         oldest = self._segmenter.oldest
         if not self._open and oldest and oldest.position - self._mark.position >= NOTE_SAMPLES:
             self._note(seq=oldest.seq, position=oldest.position)
         return said
 
+    def _segment(self, frame: Scored) -> list[Event]:
+        if not self._mark.cut_off:
+            return self._segmenter.feed(frame)
+        self._note(cut_off=False)
+        return self._segmenter.go_on([frame])
+
     def _hear_gap(self, frame: AudioFrame) -> list[Said]:
         said = []
         if frame.position - self._decided_end >= self._endpoint_samples:
             said += self.close("source_lost")  # a shorter one is bridged, with silence
+            self._note(cut_off=False)
         if frame.seq > self._mark.gap_seq:
             said.append(self._add_gap(frame.seq, frame.position, frame.wall_ns, frame.gap_reason or "overrun"))
         return said
