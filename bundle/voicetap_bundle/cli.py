@@ -15,6 +15,7 @@ COMMANDS = {  # in the order of --help; imported on demand, so that each starts 
     "tail": "tail",
     "history": "tail",
     "status": "status",
+    "audit": "audit",
     "devices": "devices",
     "doctor": "doctor",
     "transcribe": "transcribe",

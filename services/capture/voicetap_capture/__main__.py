@@ -1,7 +1,7 @@
 """Owns one audio source: numbers its sound, keeps the last minutes of it, and publishes it.
 
-`python -m voicetap_capture [NUMBER]` captures the NUMBERth of the sources in the settings; with `--devices` it
-prints the input devices as JSON instead.
+`python -m voicetap_capture [NUMBER]` captures the NUMBERth of the sources in the settings. As JSON it prints, with
+`--devices`, the input devices instead; with `--frames`, what the rings hold.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 from contextlib import closing
 from pathlib import Path
 
+from voicetap import config
 from voicetap.node import ConfigError, Node, run
 from voicetap.settings import Settings
 from voicetap.sources import Source, parse_all
@@ -24,9 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="voicetap_capture", description=__doc__)
     parser.add_argument("number", nargs="?", type=int, default=1, help="which of the sources, from 1")
     parser.add_argument("--devices", action="store_true", help="print the input devices as JSON")
+    parser.add_argument("--frames", action="store_true", help="print what the rings hold as JSON")
     arguments = parser.parse_args()
     if arguments.devices:
         print_devices()
+    elif arguments.frames:
+        print_frames()
     else:
         run("capture", lambda settings: capture(settings, arguments.number))
 
@@ -49,6 +53,13 @@ def print_devices() -> None:
     from .microphone import input_devices
 
     print(json.dumps([dataclasses.asdict(device) for device in input_devices()]))  # noqa: T201  the command's answer
+
+
+def print_frames() -> None:
+    from .survey import survey_all
+
+    surveys = survey_all(Path(config.load().runtime_dir))
+    print(json.dumps([dataclasses.asdict(survey) for survey in surveys]))  # noqa: T201  the command's answer
 
 
 def _source(settings: Settings, number: int) -> Source:

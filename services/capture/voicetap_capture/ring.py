@@ -10,6 +10,8 @@ import os
 import secrets
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from voicetap.crashpoint import crashpoint
@@ -92,6 +94,17 @@ class Ring:
             gap_reason=gap_reason.rstrip(b"\0").decode(),
         )
 
+    def look_at(self) -> None:
+        """Maps the file of another process, to read and not to write. Raises OSError or ValueError when it is none."""
+        with open(self.path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        magic, self.slots, slot_bytes, _, stream = _HEADER.unpack_from(self._map)
+        if (magic, slot_bytes, self._file_bytes) != (_MAGIC, _SLOT_BYTES, len(self._map)):
+            self._map.close()
+            raise ValueError(f"{self.path} is no ring of this version")
+        self.stream = stream.decode()
+        self._head = memoryview(self._map)[_HEAD_OFFSET : _HEAD_OFFSET + 8].cast("Q")
+
     def _offset(self, seq: int) -> int:
         return _FIRST_SLOT + seq % self.slots * _SLOT_BYTES
 
@@ -140,6 +153,17 @@ class Ring:
             ) from None
         finally:
             os.close(fd)
+
+
+@contextmanager
+def beside(path: Path, source: str) -> Iterator[Ring]:
+    """The ring as its writer changes it, only to be read. Raises OSError or ValueError when there is none."""
+    ring = Ring(path, source, 0, "")
+    ring.look_at()
+    try:
+        yield ring
+    finally:
+        ring.__exit__()
 
 
 def _boot_id() -> str:

@@ -51,7 +51,7 @@ class History:
             HistoryEnd(
                 requester=request.requester,
                 journal_id=self._store.journal_id,
-                first_seq=self._store.first_seq,
+                first_seq=_first_seq(request, entries, self._store.first_seq),
                 next_seq=entries[-1].journal_seq + 1 if entries else head_seq,
                 head_seq=head_seq,
             ),
@@ -64,3 +64,8 @@ class History:
             return entries
         later = [entry for entry in unstored if entry.journal_seq >= max(1, request.since)]
         return sorted(later, key=lambda entry: entry.journal_seq)[:limit]
+
+
+def _first_seq(request: HistoryRequest, entries: list[Entry], oldest_seq: int) -> int:
+    """Where what there is begins. A row that somebody removed from the file must not be waited for either."""
+    return entries[0].journal_seq if entries and entries[0].journal_seq > request.since else oldest_seq

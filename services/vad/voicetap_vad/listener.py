@@ -77,7 +77,7 @@ class Listener:
             return []
         said = [message for frame in stream.order.take(FRAMES_PER_TURN) for message in stream.feed(frame)]
         self._watch(now_s)
-        if stream.is_open and stream.order.complete:
+        if stream.order.complete and (stream.is_open or (self.is_over and stream.has_undecided)):
             said += self._close_if_over(stream, now_s)
         return said + self._requests(stream, now_s)
 

@@ -64,6 +64,11 @@ class Stream:
         return self._open is not None
 
     @property
+    def has_undecided(self) -> bool:
+        """Whether sound was heard that is not noted as decided: the silence of the last moment."""
+        return self._decided_to_seq > self._mark.seq
+
+    @property
     def gaps(self) -> int:
         return self._mark.gaps
 

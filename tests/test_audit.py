@@ -1,0 +1,191 @@
+"""The audit: finds nothing on a bundle that keeps its promise, and every way in which one could break it."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rig import processes, speech, world
+from rig.processes import eventually
+from voicetap.codec import decode, encode
+from voicetap.messages import FRAME_SAMPLES
+from voicetap_bundle import Bundle
+from voicetap_bundle.accounts import Books, Claim, Run, claim_of, sequence_violations, summary, violations
+from voicetap_bundle.audit import audit
+from voicetap_capture.ring import Ring
+from voicetap_capture.survey import survey_all
+
+F = FRAME_SAMPLES
+
+
+def entry(number: int, first: int, last: int, kind: str = "entry") -> Claim:
+    """Of frames `first` to `last`, not included."""
+    return Claim(number, kind, first * F, last * F)
+
+
+GOOD = Books(
+    "mic",
+    "ab",
+    runs=(Run(20, 20 * F, 30), Run(50, 60 * F, 40)),  # frames 0 to 20 were overwritten, 10 never captured
+    decided_seq=80,
+    decided_to=90 * F,
+    last_number=4,
+    entries=(entry(1, 5, 10), entry(2, 22, 30), entry(3, 50, 60, "gap"), entry(4, 70, 80)),
+)
+
+
+def test_what_adds_up_is_summed_up():
+    assert violations(GOOD) == []
+    told = summary(GOOD)
+    assert (told["utterances"], told["gaps"], told["frames"], told["waiting"], told["retired"]) == (3, 1, 70, 0, 0)
+    frame_s = F / 16_000
+    seconds = {name: told[name] / frame_s for name in ("heard_s", "utterance_s", "gap_s", "silence_s", "undecided_s")}
+    expected = {"heard_s": 100, "utterance_s": 23, "gap_s": 10, "silence_s": 57, "undecided_s": 10}
+    assert seconds == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        replace(GOOD, last_number=5, cuts=(entry(5, 82, 82, "open"),)),
+        replace(GOOD, last_number=5, cuts=(entry(5, 82, 88, "speech"),)),
+        replace(GOOD, cuts=(entry(4, 70, 80, "speech"),)),  # committed a moment ago
+        replace(GOOD, cuts=(entry(4, 70, 70, "open"),)),
+        replace(GOOD, entries=(*GOOD.entries, entry(5, 91, 95))),  # decided a moment ago
+        replace(GOOD, entries=(entry(1, 5, 10), *GOOD.entries[2:]), cuts=(entry(2, 22, 30, "speech"),)),
+        replace(GOOD, entries=GOOD.entries[:1], cuts=(entry(2, 22, 30, "speech"),), runs=()),  # 3 and 4 wait for 2
+        replace(GOOD, entries=GOOD.entries[1:], is_retired=True),
+        replace(GOOD, entries=(), is_retired=True, runs=()),
+        replace(GOOD, entries=(*GOOD.entries[:3], entry(4, 45, 70)), decided_to=90 * F),  # bridges the gap
+    ],
+)
+def test_what_is_still_going_on_adds_up_too(books: Books):
+    assert violations(books) == []
+
+
+@pytest.mark.parametrize(
+    ("books", "complaint"),
+    [
+        (replace(GOOD, entries=GOOD.entries[:2] + GOOD.entries[3:]), "mic/ab/3: no entry"),
+        (replace(GOOD, entries=GOOD.entries[1:]), "mic/ab/1: no entry"),
+        (replace(GOOD, last_number=5), "mic/ab/5: no entry"),
+        (replace(GOOD, entries=(*GOOD.entries, entry(4, 70, 80))), "mic/ab/4: 2 entries"),
+        (replace(GOOD, cuts=(entry(4, 71, 80, "speech"),)), "mic/ab/4: the journal has"),
+        (replace(GOOD, cuts=(entry(4, 70, 79, "speech"),)), "mic/ab/4: the journal has"),
+        (replace(GOOD, entries=(*GOOD.entries[:3], entry(4, 28, 80))), "mic/ab/4: 14336-40960 begins before"),
+        (replace(GOOD, decided_to=79 * F), "mic/ab/4: 35840-40960 does not fit"),
+        (replace(GOOD, entries=(*GOOD.entries, entry(5, 82, 95))), "mic/ab/5: 41984-48640 does not fit"),
+        (replace(GOOD, damaged=(33,)), "mic/ab: frame 33 is damaged"),
+        (replace(GOOD, runs=(GOOD.runs[0], Run(50, 49 * F, 40))), "mic/ab: frame 50 lies at"),
+        (replace(GOOD, entries=(*GOOD.entries[:3], Claim(4, "entry", 70 * F + 1, 80 * F))), "cuts through a frame"),
+        (replace(GOOD, entries=(*GOOD.entries[:3], Claim(4, "entry", 70 * F, 80 * F - 1))), "cuts through a frame"),
+        (
+            replace(GOOD, entries=(*GOOD.entries[:2], entry(3, 49, 60, "gap"), GOOD.entries[3])),
+            "mic/ab/3: the gap 25088-30720 holds sound",
+        ),
+        (
+            replace(GOOD, entries=(*GOOD.entries[:2], entry(3, 51, 60, "gap"), GOOD.entries[3])),
+            "mic/ab: nothing was captured from 25600 to 30720",
+        ),
+    ],
+)
+def test_what_does_not_add_up_is_named(books: Books, complaint: str):
+    assert [text for text in violations(books) if complaint in text]
+
+
+def test_a_hole_or_a_repetition_in_the_journal_is_named():
+    assert sequence_violations([5, 6, 7]) == []
+    assert sequence_violations([1, 2, 4, 4]) == ["journal_seq 2 is followed by 4", "journal_seq 4 is followed by 4"]
+
+
+def test_a_ring_is_surveyed_beside_its_writer(tmp_path: Path):
+    from test_capture_ring import frame
+
+    with Ring(tmp_path / "audio-mic.ring", "mic", 10.0, "mic:") as ring:
+        for seq in range(400):
+            jump = 1000 if seq >= 350 else 0
+            ring.commit(replace(frame(ring, seq), position=seq * F + jump))
+        [found] = survey_all(tmp_path)
+        assert (found.source, found.stream, found.next_seq) == ("mic", ring.stream, 400)
+        oldest = ring.first_seq
+        assert found.runs == [[oldest, oldest * F, 350 - oldest], [350, 350 * F + 1000, 50]] and not found.damaged
+        ring._map[ring._offset(390) + 100] ^= 1
+        assert survey_all(tmp_path)[0].damaged == [390]
+    (tmp_path / "audio-mic.ring").write_bytes(b"no ring" * 1000)
+    with pytest.raises(ValueError, match="no ring"):
+        survey_all(tmp_path)
+
+
+@pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
+def test_a_bundle_adds_up_while_it_runs_after_kills_and_not_when_its_files_were_changed(
+    tmp_path: Path, runtime_dir: Path, spawn, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the workers, where the coded engine is
+    played = world.make(tmp_path, sentences=4)
+    box = Bundle(
+        f"file:{played.path}", engine="rig.coded:CodedEngine", model="0.05", pace="max", runtime_dir=str(runtime_dir)
+    )
+    with box:
+        assert audit(box.settings)["violations"] == []
+        for program in ("vad", "journal", "capture-1"):
+            assert box.kill(program)
+        eventually(box.is_drained, 20, "all to be published")
+        found = audit(box.settings)
+        [stream] = found["streams"]
+        assert (found["violations"], stream["waiting"], stream["undecided_s"]) == ([], 0, 0)
+        assert stream["utterances"] >= 4 and stream["heard_s"] == played.seconds
+        box._process.kill()  # as a box loses its power: everything stays where it was
+        eventually(lambda: not processes.processes_of(runtime_dir), 5, "all to die")
+    _forge_journal(runtime_dir)
+    _forge_cut_list(runtime_dir)
+    spawn("voicetap_journal")
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "voicetap_bundle", "audit", "--json"],
+        env=processes.environment(runtime_dir),
+        capture_output=True,
+        text=True,
+    )
+    wrong = "\n".join(json.loads(said.stdout)["violations"])
+    assert said.returncode == 1 and said.stderr == ""
+    for complaint in ("journal_seq 1 is followed by 3", "/2: no entry", "/3: the journal has", "/900: no entry"):
+        assert complaint in wrong
+
+
+def test_without_a_bundle_it_says_so(runtime_dir: Path):
+    said = subprocess.run(
+        [sys.executable, "-m", "voicetap_bundle", "audit"],
+        env=processes.environment(runtime_dir),
+        capture_output=True,
+        text=True,
+    )
+    assert (said.returncode, said.stdout) == (3, "")
+    assert said.stderr.startswith("voicetap: nothing runs in") and len(said.stderr.splitlines()) == 1
+
+
+def _forge_journal(runtime_dir: Path) -> None:
+    """Entry 2 vanishes, entry 3 is moved by a sample."""
+    with sqlite3.connect(runtime_dir / "journal.sqlite") as database:
+        database.execute("DELETE FROM entries WHERE journal_seq = 2")
+        body = database.execute("SELECT body FROM entries WHERE journal_seq = 3").fetchone()[0]
+        moved = encode(replace(decode(body), start_s=decode(body).start_s + 1 / 16_000))
+        database.execute("UPDATE entries SET body = ? WHERE journal_seq = 3", (moved,))
+    database.close()
+
+
+def _forge_cut_list(runtime_dir: Path) -> None:
+    """Number 3 is still there as it was cut, and numbers up to 900 are said to have been given."""
+    [path] = runtime_dir.glob("cuts-*.sqlite")
+    with sqlite3.connect(runtime_dir / "journal.sqlite") as database:
+        third = decode(database.execute("SELECT body FROM entries WHERE journal_seq = 3").fetchone()[0])
+    database.close()
+    claim = claim_of(third)
+    span = (0, 1, 0, claim.start - 1, claim.end)
+    with sqlite3.connect(path) as database:
+        row = (third.utterance_id.stream, 3, "speech", *span, 0, 0, "silence", 0, 0)
+        database.execute(f"INSERT INTO cuts VALUES ({', '.join('?' * len(row))})", row)
+        database.execute("UPDATE marks SET last_number = 900")
+    database.close()
