@@ -2,17 +2,17 @@
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from rig.journal import FakeJournal, connected, hear, meet, numbers, take
 from rig.processes import output_of
 from rig.said import final, id_of, interim, started
 from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
 from voicetap.config import SettingsError
-from voicetap.messages import Final, HistoryEnd, HistoryRequest, Interim, JournalHead, SpeechStarted
+from voicetap.messages import Final, Interim, SpeechStarted
 from voicetap.settings import Settings
 
 JOURNAL = "voicetap_journal"
@@ -22,30 +22,6 @@ JOURNAL = "voicetap_journal"
 def results(settings: Settings) -> Iterator[Sender]:
     with Bus("vad", settings) as bus:
         yield bus.sender(links.RESULTS)
-
-
-def take(tap: Tap, count: int) -> list:
-    """`count` messages, or a failure within 10 s."""
-    deadline_s = time.monotonic() + 10
-    taken = []
-    while len(taken) < count:
-        assert time.monotonic() < deadline_s, f"{len(taken)} of {count}: {taken}"
-        if (heard := tap.next(timeout_s=1.0)) is not None:
-            taken.append(heard)
-    return taken
-
-
-def numbers(entries: list) -> list[int]:
-    return [entry.utterance_id.number for entry in entries]
-
-
-def connected(tap: Tap) -> Tap:
-    """It has heard journal's head, so whatever comes now is for it."""
-    deadline_s = time.monotonic() + 10
-    while not tap.journal_id:
-        assert time.monotonic() < deadline_s, "no head"
-        assert tap.next(timeout_s=0.05) is None
-    return tap
 
 
 def test_live_entries_come_in_order_and_a_later_tap_replays_them(spawn, settings, results):
@@ -170,55 +146,10 @@ def test_words_while_they_are_spoken_only_for_those_who_want_them(spawn, setting
         assert numbers(take(plain, 1)) == [1]
 
 
-class FakeJournal:
-    """A journal that does what it is told: loses messages, deletes entries."""
-
-    def __init__(self, bus: Bus):
-        self.transcript = bus.sender(links.TRANSCRIPT)
-        self.requests = bus.receiver(links.HISTORY)
-        self.first_seq, self.next_seq, self.journal_id = 1, 1, "one"
-        self.asked: list[HistoryRequest] = []
-
-    def head(self) -> None:
-        self.transcript.send(JournalHead(journal_id=self.journal_id, first_seq=1, next_seq=self.next_seq))
-
-    def say(self, count: int, lose: bool = False) -> None:
-        for _ in range(count):
-            if not lose:
-                self.transcript.send(final(self.next_seq, journal_seq=self.next_seq))
-            self.next_seq += 1
-
-    def answer(self) -> None:
-        for request in self.requests:
-            self.asked.append(request)
-            topic = f"history/{request.requester}"
-            end = min(request.since + request.limit, self.next_seq)
-            for seq in range(max(self.first_seq, request.since), end):
-                self.transcript.send(final(seq, journal_seq=seq), topic)
-            ends = {"first_seq": self.first_seq, "next_seq": end, "head_seq": self.next_seq}
-            self.transcript.send(HistoryEnd(requester=request.requester, journal_id=self.journal_id, **ends), topic)
-
-
 @pytest.fixture
 def fake(settings) -> Iterator[FakeJournal]:
     with Bus("journal", settings) as bus:
         yield FakeJournal(bus)
-
-
-def hear(tap: Tap, fake: FakeJournal, count: int) -> list[int]:
-    heard, deadline_s = [], time.monotonic() + 10
-    while len(heard) < count and time.monotonic() < deadline_s:
-        fake.answer()
-        if (entry := tap.next(timeout_s=0.01)) is not None:
-            heard.append(entry.journal_seq)
-    return heard
-
-
-def meet(tap: Tap, fake: FakeJournal) -> None:
-    deadline_s = time.monotonic() + 10
-    while not tap.journal_id and time.monotonic() < deadline_s:
-        fake.head()
-        tap.next(timeout_s=0.01)
 
 
 def test_a_jump_is_refilled(fake, settings):
