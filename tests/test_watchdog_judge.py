@@ -71,6 +71,26 @@ def test_starting_beats_count_as_alive_but_keep_the_grace(story):
     for _ in range(20):
         story.say(beat(state="starting"))
         assert kills(story.wait(1)) == []
+    assert kills(story.wait(START_S - 1.2)) == []
+    assert kills(story.wait(0.5)) == [7]
+
+
+def test_a_program_too_slow_for_its_grace_gets_twice_as_much_and_the_usual_one_once_heard(story):
+    for pid, grace_s in ((7, START_S), (8, 2 * START_S), (9, 4 * START_S), (10, 8 * START_S), (11, 8 * START_S)):
+        story.say(listed(pid=pid))
+        assert kills(story.wait(grace_s - 0.2)) == []
+        assert kills(story.wait(0.5)) == [pid]
+    story.say(listed(pid=12))
+    story.say(beat(pid=12))
+    story.wait(1)
+    story.say(listed(pid=13))
+    assert kills(story.wait(START_S + 0.3)) == [13]
+
+
+def test_a_program_that_waits_because_it_kept_crashing_is_left_to_wait(story):
+    story.say(listed(age_s=-10))
+    assert kills(story.wait(START_S + 9.8)) == []
+    assert kills(story.wait(0.5)) == [7]
 
 
 def test_a_job_past_its_deadline_is_a_hang_though_the_loop_beats(story):

@@ -8,7 +8,7 @@ from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
 from voicetap.settings import Settings
 
-FRESH_S = 2.5  # a program that beat this recently is alive; the watchdog's default judgement is 2 s
+FRESH_S = 2.5  # a program that beat this recently is alive; the watchdog's default judgement is 1.5 s
 
 
 @dataclass(frozen=True)

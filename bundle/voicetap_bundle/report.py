@@ -1,7 +1,6 @@
 """What runs and how it is: the answer of `voicetap status`, from heartbeats and supervisord."""
 
-import json
-from pathlib import Path
+from voicetap import crashloop
 
 from .beats import FRESH_S, Beat, Beats
 from .supervisord import Program
@@ -22,15 +21,14 @@ def runs(report: dict) -> bool:
 
 
 def _service(name: str, beat: Beat | None, program: Program | None, runtime_dir: str) -> dict:
+    if beat and program and beat.message.pid != program.pid:
+        beat = None  # the last word of its predecessor
     message = beat.message if beat else None
-    state = message.state if message else program.state
-    if beat and beat.age_s > FRESH_S:
-        state = program.state if program and program.state != "running" else "silent"
     return {
         "service": name.partition("-")[0],
         "name": name,
         "pid": program.pid if program else message.pid,
-        "state": state,
+        "state": _state(beat, program),
         "detail": message.detail if message else program.detail,
         "beat_age_s": round(beat.age_s, 2) if beat else None,
         "rss_bytes": message.rss_bytes if message else 0,
@@ -41,14 +39,19 @@ def _service(name: str, beat: Beat | None, program: Program | None, runtime_dir:
     }
 
 
+def _state(beat: Beat | None, program: Program | None) -> str:
+    """Its own word while that is fresh, otherwise what supervisord makes of it."""
+    if beat and beat.age_s <= FRESH_S:
+        return beat.message.state
+    if program and program.state != "running":
+        return program.state
+    return "silent" if beat else "starting"
+
+
 def _restarts(name: str, runtime_dir: str) -> int:
     """Of the ten starts that crashloop remembers, those after the first."""
-    try:
-        service, _, number = name.partition("-")
-        path = Path(runtime_dir, f"voicetap-{service}{number and '-'}{number}.starts")
-        return max(0, len(json.loads(path.read_text())) - 1)
-    except (OSError, ValueError, TypeError):
-        return 0
+    command = f"voicetap {name} watchdog" if name == "watchdog" else f"voicetap {name}"
+    return max(0, len(crashloop.starts_of(runtime_dir, command)) - 1)
 
 
 def _sources(beats: Beats) -> list[dict]:

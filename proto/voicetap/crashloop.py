@@ -24,23 +24,28 @@ def wait_s(starts_s: list[float], now_s: float) -> float:
     return min(FIRST_WAIT_S * 2**crashes, MAX_WAIT_S) if crashes >= 0 else 0.0
 
 
-def wait_if_crashing(program: str) -> None:
+def wait_if_crashing(command: str) -> None:
     """Notes this start in the runtime directory and sleeps if there were too many of late."""
     try:
-        path = Path(load().runtime_dir, f"{re.sub('[^a-z0-9]+', '-', program.lower())}.starts")
+        runtime_dir = load().runtime_dir
     except SettingsError:
         return  # the service itself will say so, and exit with EX_CONFIG
     now_s = time.monotonic()
-    starts_s = _read(path)
-    _write(path, [*starts_s[-9:], now_s])
+    starts_s = starts_of(runtime_dir, command)
+    _write(_file(runtime_dir, command), [*starts_s[-9:], now_s])
     time.sleep(wait_s(starts_s, now_s))
 
 
-def _read(path: Path) -> list[float]:
+def starts_of(runtime_dir: str, command: str) -> list[float]:
+    """When this command was started of late: the module and arguments given to launch, such as `voicetap_capture 1`."""
     try:
-        return [float(start_s) for start_s in json.loads(path.read_text())]
+        return [float(start_s) for start_s in json.loads(_file(runtime_dir, command).read_text())]
     except (OSError, ValueError, TypeError):
         return []  # none yet, or torn by a kill: only the waiting time depends on it
+
+
+def _file(runtime_dir: str, command: str) -> Path:
+    return Path(runtime_dir, f"{re.sub('[^a-z0-9]+', '-', command.lower())}.starts")
 
 
 def _write(path: Path, starts_s: list[float]) -> None:

@@ -25,6 +25,7 @@ from .messages import Heartbeat, SourceState
 from .settings import Settings
 
 BEAT_S = 0.5
+FIRST_BEAT_S = 0.02  # to the second beat, and from then on twice the last: who connects hears us soon
 LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -60,6 +61,7 @@ class Node:
         self._senders: list[Sender] = []
         self._receivers: list[Receiver] = []
         self._beats = 0
+        self._beat_every_s = FIRST_BEAT_S
         self._next_beat_s = 0.0
 
     def __enter__(self) -> "Node":
@@ -114,7 +116,8 @@ class Node:
         now_s = time.monotonic()
         if now_s < self._next_beat_s:
             return
-        self._next_beat_s = now_s + BEAT_S
+        self._next_beat_s = now_s + self._beat_every_s
+        self._beat_every_s = min(2 * self._beat_every_s, BEAT_S)
         crashpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
         self._beats += 1
         # armed once a beat, as it starts a thread: so the turns until the next beat do not count

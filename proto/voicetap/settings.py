@@ -65,8 +65,8 @@ class JournalSettings:
 
 @dataclass(frozen=True)
 class WatchdogSettings:
-    silent_s: float = setting(2.0, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60)
-    start_s: float = setting(20.0, "time a service may take from its start to its first heartbeat", minimum=1, maximum=600)
+    silent_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60)
+    start_s: float = setting(5.0, "the same for one that is starting; it gets more after each start that was too slow", minimum=1, maximum=600)
 
 
 @dataclass(frozen=True)

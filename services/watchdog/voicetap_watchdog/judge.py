@@ -1,7 +1,8 @@
 """Who is dead: pure, from supervisord's list of programs and their heartbeats to whom to kill.
 
 Every program is armed by the list, with a grace from its start, never by its first beat: one that hung before
-the watchdog came is found too. A judge that was itself late passes no judgement: what it missed may have been beats.
+the watchdog came is found too. One killed before it was ever heard gets twice the grace next time, so that a slow
+machine comes up in the end. A judge that was itself late passes no judgement: what it missed may have been beats.
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ LATE_S = 0.5  # a step this long after the last one: we were stopped, not they
 KILL_AGAIN_S = 1.0
 FLAPPING_RESTARTS = 5  # more than these within FLAPPING_S are worth a louder word; none is ever given up
 FLAPPING_S = 60.0
+MAX_GRACE = 8  # times start_s
 EX_CONFIG = 78
 RUNNING = ("STARTING", "RUNNING")  # those that supervisord is stopping have a deadline there
 
@@ -23,7 +25,7 @@ class Listing:
     state: str
     pid: int
     exit_status: int
-    age_s: float
+    age_s: float  # since it may work: negative while it waits because it kept crashing
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class _Program:
     pid: int = 0
     state: str = ""
     failed: bool = False  # its configuration is wrong: only a person can help
+    heard: bool = False
     ready: bool = False
+    grace: int = 1  # times start_s
     alive_until_s: float = 0.0
     deadline_s: float = 0.0
     reported_pid: int = 0  # killed and said so
@@ -135,8 +139,9 @@ class Judge:
 
     def _begin(self, program: _Program, listing: Listing, now_s: float) -> list[Effect]:
         is_restart = program.pid != 0
-        program.pid, program.ready, program.failed, program.deadline_s = listing.pid, False, False, 0.0
-        program.alive_until_s = now_s + max(self._silent_s, self._start_s - listing.age_s)
+        program.pid, program.failed, program.deadline_s = listing.pid, False, 0.0
+        program.heard = program.ready = False
+        program.alive_until_s = now_s + max(self._silent_s, program.grace * self._start_s - listing.age_s)
         if not is_restart:
             return []
         program.restarts_s.append(now_s)
@@ -148,11 +153,11 @@ class Judge:
         program = self._programs.get(beat.name)
         if not program or program.pid != beat.pid:
             return  # the last words of one that is gone, or the first of one not listed yet
-        until_s = now_s + self._silent_s
+        program.heard, program.grace = True, 1
         if beat.state == "starting":  # it may well fall silent again, in a library that loads a model
-            program.alive_until_s = max(program.alive_until_s, until_s)
+            program.alive_until_s = now_s + max(self._silent_s, self._start_s)
         else:
-            program.ready, program.alive_until_s = True, until_s
+            program.ready, program.alive_until_s = True, now_s + self._silent_s
         program.deadline_s = beat.deadline_s
 
     def _judge(self, name: str, program: _Program, now_s: float) -> list[Effect]:
@@ -168,5 +173,6 @@ class Judge:
         effects: list[Effect] = [Kill(name, program.pid, reason)]
         if program.reported_pid != program.pid:
             program.reported_pid = program.pid
+            program.grace = 1 if program.heard else min(2 * program.grace, MAX_GRACE)
             effects.append(Report(name, "killed", reason))
         return effects

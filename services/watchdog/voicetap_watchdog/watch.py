@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from voicetap import links
+from voicetap import crashloop, links
 from voicetap.bus import Receiver
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import Heartbeat, Status
@@ -114,8 +114,14 @@ class Watch:
                 self._receivers[process.name] = self._node.receiver(links.HEARTBEAT.of(process.name))
             if process.pid and process.pid not in self._pidfds:
                 self._open(process.pid)
-        listed = tuple(Listing(each.name, each.state, each.pid, each.exit_status, _age_s(each.pid)) for each in others)
+        listed = tuple(self._listing(process) for process in others)
         self.act(self._judge.step(Listed(listed), time.monotonic()))
+
+    def _listing(self, process: Process) -> Listing:
+        starts_s = crashloop.starts_of(self._node.settings.runtime_dir, f"voicetap {process.name}")
+        wait_s = crashloop.wait_s(starts_s, time.monotonic())  # or half of it, if this start is among them
+        age_s = _age_s(process.pid) - wait_s
+        return Listing(process.name, process.state, process.pid, process.exit_status, age_s)
 
     def _open(self, pid: int) -> None:
         try:

@@ -1,0 +1,57 @@
+"""`voicetap status`: whose word counts, that of a heartbeat or that of supervisord."""
+
+import time
+
+import pytest
+
+from voicetap.messages import Heartbeat
+from voicetap_bundle import report
+from voicetap_bundle.beats import FRESH_S, Beat
+from voicetap_bundle.supervisord import Program
+
+
+class Heard:
+    """Stands for Beats: the last heartbeat of vad, `age_s` old."""
+
+    programs = ("vad",)
+
+    def __init__(self, pid: int, state: str, age_s: float = 0.1):
+        beat = Heartbeat(service="vad", name="vad", pid=pid, boot_id="b", seq=1, state=state, rss_bytes=9)
+        self.latest = {"vad": Beat(beat, time.monotonic() - age_s, 5.0)} if pid else {}
+
+    def of(self, name: str) -> None:
+        return None
+
+
+def program(pid: int, state: str) -> dict[str, Program]:
+    return {"vad": Program("vad", "vad", pid, state, 0, "")}
+
+
+@pytest.mark.parametrize(
+    ("heard", "programs", "pid", "state"),
+    [
+        (Heard(7, "ready"), program(7, "running"), 7, "ready"),
+        (Heard(7, "ready"), program(8, "running"), 8, "starting"),
+        (Heard(7, "ready"), program(0, "backoff"), 0, "backoff"),
+        (Heard(7, "ready", age_s=FRESH_S + 1), program(7, "running"), 7, "silent"),
+        (Heard(7, "ready", age_s=FRESH_S + 1), program(7, "stopping"), 7, "stopping"),
+        (Heard(0, ""), program(8, "running"), 8, "starting"),
+        (Heard(7, "ready"), {}, 7, "ready"),
+    ],
+)
+def test_a_state_is_that_of_the_process_whose_pid_is_shown(heard, programs, pid, state, tmp_path):
+    [service] = report.status(heard, programs, str(tmp_path))["services"]
+    assert (service["pid"], service["state"]) == (pid, state)
+    assert (service["rss_bytes"] == 9) == (pid == 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("capture-1", "voicetap-capture-1.starts"), ("watchdog", "voicetap-watchdog-watchdog.starts")],
+)
+def test_restarts_are_the_starts_after_the_first(name, file, tmp_path):
+    (tmp_path / file).write_text("[1.0, 2.0, 3.0]")
+    heard = Heard(0, "")
+    heard.programs = (name,)
+    programs = {name: Program(name, name, 8, "running", 0, "")}
+    assert report.status(heard, programs, str(tmp_path))["services"][0]["restarts"] == 2
