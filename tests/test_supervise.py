@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,3 +191,21 @@ def test_health_says_what_is_missing(runtime_dir):
     answer = health(runtime_dir, "vad")
     assert answer.returncode == 1
     assert "vad: 0 heartbeats" in answer.stdout and len(answer.stdout.splitlines()) == 1
+
+
+def test_a_box_that_is_stopped_and_continued_goes_on(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    box = spawn(SUPERVISE, "journal")
+    first = beats.wait("journal")
+    for _ in range(3):
+        everything = processes.processes_of(runtime_dir)
+        for process in everything:
+            process.suspend()
+        time.sleep(0.6)  # longer than any wait of supervise
+        for process in everything:
+            process.resume()
+        time.sleep(0.1)
+    seq = beats.of("journal").seq
+    eventually(lambda: beats.of("journal").seq > seq + 2, 5, "it beats on")
+    assert box.poll() is None and beats.of("journal").pid == first
+    stop(box)

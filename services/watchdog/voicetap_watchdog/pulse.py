@@ -6,6 +6,8 @@ stopped can condemn a watchdog that works.
 
 from pathlib import Path
 
+LATE_S = 1.0  # between two looks: the reader was stopped, and perhaps all others too
+
 
 class Pulse:
     """The reader's side."""
@@ -15,7 +17,7 @@ class Pulse:
         self._silent_s = silent_s
         self._start_s = start_s
         self._last = b""
-        self._until_s = 0.0
+        self._until_s = self._looked_s = 0.0
         self.rearm(0.0)
 
     def rearm(self, now_s: float) -> None:
@@ -27,6 +29,9 @@ class Pulse:
             mark = self._path.read_bytes()
         except FileNotFoundError:
             mark = b""
+        was_late, self._looked_s = now_s - self._looked_s > LATE_S, now_s
         if mark != self._last:
             self._last, self._until_s = mark, now_s + self._silent_s
+        elif was_late:
+            self._until_s = max(self._until_s, now_s + self._silent_s)
         return now_s > self._until_s

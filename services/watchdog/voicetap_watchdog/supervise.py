@@ -10,6 +10,7 @@ import contextlib
 import importlib.resources
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -28,16 +29,31 @@ TICK_S = 0.5
 STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
 DYING_S = 0.4  # from SIGKILL to the end of a process
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logging.getLogger("supervise")
 
 
-class Supervise:
-    """supervisord as a child. Its signals must be blocked: it waits for them."""
+class Inbox:
+    """The signals that come, one byte each. `sigtimedwait`, stopped and continued, reports some that never came."""
 
-    def __init__(self, box: Box, parent_pid: int):
+    def __init__(self) -> None:
+        self._read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, timeout_s: float) -> bytes:
+        """Those that have come, after waiting at most `timeout_s` for the first."""
+        return os.read(self._read_fd, 64) if select.select([self._read_fd], [], [], timeout_s)[0] else b""
+
+
+class Supervise:
+    """supervisord as a child, until a signal comes in."""
+
+    def __init__(self, box: Box, parent_pid: int, inbox: Inbox):
         self._box = box
+        self._inbox = inbox
         self._parent_pid = parent_pid
         self._rpc = Supervisord(str(box.socket))
         limits = box.settings.watchdog
@@ -86,7 +102,8 @@ class Supervise:
 
     def _watch_the_watchdog(self, processes: tuple[Process, ...], now_s: float) -> None:
         if self._pulse.has_stopped(now_s):
-            self._pulse.rearm(now_s)
+            starts_s = crashloop.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
+            self._pulse.rearm(now_s + crashloop.wait_s(starts_s, now_s))
             for process in processes:
                 if process.name == "watchdog" and process.pid:
                     log.error("the watchdog is silent: killing it")
@@ -94,9 +111,7 @@ class Supervise:
 
     def _wait(self, timeout_s: float) -> None:
         """For a signal; a parent that has died counts as one."""
-        arrived = signal.sigtimedwait(SIGNALS, timeout_s)
-        if arrived and arrived.si_signo != signal.SIGCHLD:
-            self._told += 1
+        self._told += sum(number != signal.SIGCHLD for number in self._inbox.wait(timeout_s))
         if self._parent_pid and os.getppid() != self._parent_pid:
             self._told = max(self._told, 1)
 
@@ -125,14 +140,14 @@ def deploy() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "deploy"
 
 
-def supervise(box: Box, parent_pid: int) -> None:
+def supervise(box: Box, parent_pid: int, inbox: Inbox) -> None:
     """Raises AddressInUse when the same box runs already."""
     lock = runtime.Lock(runtime.prepare(str(box.runtime_dir)), box.lock_name)
     lock.acquire(patience_s=0)
     try:
         box.tidy()
         box.make_log_dir()
-        Supervise(box, parent_pid).run()
+        Supervise(box, parent_pid, inbox).run()
         box.clear()
     finally:
         lock.release()
@@ -149,13 +164,13 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    inbox = Inbox()
     os.umask(0o077)
     logs.set_up("supervise", "INFO")
     try:
         box = Box(config.load(), tuple(given.programs))
         box.names()  # refuses sources that cannot be read
-        supervise(box, given.with_parent)
+        supervise(box, given.with_parent, inbox)
     except SettingsError as error:
         log.error("%s", error)
         return runtime.EX_CONFIG

@@ -4,13 +4,11 @@ The only file that imports supervisor. It runs unpatched: whoever waits for it p
 """
 
 import os
-import signal
 
 from voicetap.launch import die_with_parent
 
 
 def main() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # supervise waits with its signals blocked
     die_with_parent()
     os.environ["VOICETAP_SUPERVISOR_PID"] = str(os.getpid())
     from supervisor import supervisord
