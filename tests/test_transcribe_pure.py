@@ -6,6 +6,7 @@ import pytest
 
 from voicetap import codec
 from voicetap.codec import UtteranceId
+from voicetap.links import RESULTS
 from voicetap.messages import Committed, Final, Job, JournalHead, Word
 from voicetap.settings import TranscribeSettings
 from voicetap_transcribe import guards
@@ -73,6 +74,22 @@ def test_a_loop_is_cut_at_its_first_repeat():
     verdict = guards.judge(Result(text=text, words=words(*text.split())), 9.0)
     assert (verdict.text, verdict.reason) == ("so thank you.", "repetition")
     assert [word.word for word in verdict.words] == ["so", "thank", "you."]
+
+
+def test_a_text_without_end_is_no_text():
+    text = "".join(chr(0x4E00 + at * 7919 % 20_000) for at in range(3000))
+    assert guards.judge(Result(text=text, words=words(*text)), 9.0) == guards.Verdict("", (), "too_many_words")
+    assert guards.judge(Result(text=text[:500], words=words(*text[:500])), 9.0).words
+
+
+def test_whatever_an_engine_says_journal_can_take_it():
+    """What it refused would be sent to it for ever."""
+    wild = Result(text="yes", words=words(*["y"] * 5000), language="\udcff" + "e" * 5000, avg_logprob=math.nan)
+    wide = Result(text="yes", words=words("y" * 2_000_000))
+    for result in (wild, wide):
+        made = final_of(job(seconds=60.0), result, engine="e" * 9000, model="/models/\udce9", decode_s=0.1)
+        assert made.text == "yes" and made.words == ()
+        assert codec.decode(codec.encode(made), RESULTS.max_bytes) == made
 
 
 def test_words_are_cut_by_letters_where_an_engine_splits_them_otherwise():

@@ -8,6 +8,8 @@ from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Job, 
 from . import guards
 from .engine import Result
 
+MAX_LABEL = 200
+
 
 def audio_s(job: Job) -> float:
     return len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
@@ -27,13 +29,13 @@ def final_of(job: Job, result: Result, *, engine: str, model: str, decode_s: flo
         wall_ns=job.wall_ns,
         ended_ns=job.ended_ns,
         cut_reason=job.cut_reason,
-        language=guards.clean(result.language),
+        language=_label(result.language),
         language_probability=_finite(result.language_probability),
         avg_logprob=_finite(result.avg_logprob),
         no_speech_prob=_finite(result.no_speech_prob),
         compression_ratio=_finite(result.compression_ratio),
-        engine=engine,
-        model=model,
+        engine=_label(engine),
+        model=_label(model),
         gap_s=job.gap_s,
         decode_s=decode_s,
         attempt=job.attempt,
@@ -73,6 +75,10 @@ def on_stream_clock(words: tuple[Word, ...], start_s: float, end_s: float) -> tu
 
 def _span_s(job: Job) -> tuple[float, float]:
     return job.start_position / SAMPLE_RATE_HZ, job.end_position / SAMPLE_RATE_HZ
+
+
+def _label(text: str) -> str:
+    return guards.clean(text)[:MAX_LABEL]
 
 
 def _finite(number: float) -> float:

@@ -18,6 +18,9 @@ LOOP_REPEATS_OF_ONE_WORD = 6  # people do say "no no no no", and spell "0 0 0 0"
 LOOP_MAX_WORDS = 12
 MAX_WORDS_PER_S = 8.0  # of sound; nobody speaks that fast
 FREE_WORDS = 4  # beyond the rate, for very short sound
+MAX_LETTERS_PER_S = 50.0  # where words are not written apart, and for one word without end
+FREE_LETTERS = 100
+MAX_TIMED_WORDS = 4000  # journal refuses an entry with more than 4096, and it would be sent for ever
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -31,7 +34,15 @@ class Verdict:
 
 
 def judge(result: Result, audio_s: float) -> Verdict:
-    """The first guard that objects decides."""
+    """The first guard that objects decides; whatever passes fits into an entry."""
+    verdict = _judge(result, audio_s)
+    if len(verdict.text) > (letters := FREE_LETTERS + MAX_LETTERS_PER_S * audio_s):
+        return Verdict("", (), "too_many_words")
+    fit = len(verdict.words) <= MAX_TIMED_WORDS and sum(len(word.word) for word in verdict.words) <= letters
+    return verdict if fit else replace(verdict, words=())
+
+
+def _judge(result: Result, audio_s: float) -> Verdict:
     text = clean(result.text)
     words = tuple(replace(word, word=text_) for word in result.words if (text_ := clean(word.word)))
     if not text or _is_no_speech(result, audio_s):
