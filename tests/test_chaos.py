@@ -1,56 +1,106 @@
 """The promise, attacked: processes of a running bundle are killed, stopped, paused and ended while somebody speaks."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rig import judge, nemesis, processes, speech, world
-from voicetap.messages import Entry
+from rig import crashes, nemesis, siege, speech, world
+from rig.nemesis import BOX, Fault
+from rig.siege import Siege
 from voicetap_bundle import Bundle
 
-SEEDS = (1, 2, 3)
-FAULTS = 20  # per seed: every kind of fault against every service
-EVERY_S = 1.2
-SENTENCES = 12
-DECODE_S = 0.3
-HEAL_S = 90.0
+SENTENCES = 8
+DECODE_S = 0.2
+REACH_S = 30.0
+
+pytestmark = [
+    pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)"),
+    pytest.mark.timeout(180),
+]
 
 
-@pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_every_word_is_published_once_and_in_order(seed: int, tmp_path: Path, runtime_dir: Path, monkeypatch):
+@pytest.fixture
+def attacked(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., None]:
+    """`attacked(attack, pace)` runs a bundle under `attack(siege)`, and fails on any violation of its promise."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the workers, where the coded engine is
     played = world.make(tmp_path, SENTENCES)
-    with Bundle(
-        f"file:{played.path}",
-        engine="rig.coded:CodedEngine",
-        model=str(DECODE_S),
-        pace="realtime",
-        runtime_dir=str(runtime_dir),
-        settings={"transcribe.workers": 2, "vad.max_attempts": 20},
-    ) as box:
-        entries = attack(box, runtime_dir, nemesis.plan(seed, FAULTS, EVERY_S))
-    assert judge.violations(played, entries) == []
-    processes.eventually(lambda: not processes.processes_of(runtime_dir), 5, "no process left")
-    assert not runtime_dir.exists() or list(runtime_dir.iterdir()) == []
+
+    def run(attack: Callable[[Siege], None], pace: str, **settings: object) -> None:
+        box = Bundle(
+            f"file:{played.path}",
+            engine="rig.coded:CodedEngine",
+            model=str(DECODE_S),
+            pace=pace,
+            runtime_dir=str(runtime_dir),
+            settings=siege.QUICK | {"transcribe.workers": 2} | settings,
+        )
+        _, violations = siege.under(box, runtime_dir, played, attack)
+        assert violations == []
+
+    return run
 
 
-def attack(box: Bundle, runtime_dir: Path, faults: list[nemesis.Fault]) -> list[Entry]:
-    """Everything published while the faults were injected, and after all was healed."""
-    entries: list[Entry] = []
-    with box.tap(since=1) as tap:
-        for fault in faults:
-            _listen(tap, entries, fault.after_s)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_word_is_published_once_and_in_order(seed: int, attacked, runtime_dir):
+    """20 faults: every kind against every service."""
+
+    def attack(siege: Siege) -> None:
+        for fault in nemesis.plan(seed, count=20, every_s=0.8):
+            siege.listen(fault.after_s)
             nemesis.inject(fault, runtime_dir)
-        processes.eventually(lambda: _listen(tap, entries, 0.2) or box.is_drained(), HEAL_S, "all sources drained")
-        while heard := tap.next(timeout_s=1.0):
-            entries.append(heard)
-    return entries
+
+    attacked(attack, "realtime")
 
 
-def _listen(tap, entries: list[Entry], seconds: float) -> None:
-    deadline_s = processes.time.monotonic() + seconds
-    while (left_s := deadline_s - processes.time.monotonic()) > 0:
-        if heard := tap.next(timeout_s=left_s):
-            entries.append(heard)
+@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("what", ["KILL", "STOP"])
+def test_a_crash_at_every_moment(what: str, part: int, attacked, runtime_dir, monkeypatch):
+    """Every moment of crashes.MOMENTS, a third of them in each run."""
+    under_crashes(attacked, runtime_dir, monkeypatch, crashes.share(part, 3), what)
+
+
+@pytest.mark.parametrize("what, part", [("hang", 0), ("gil", 1)])
+def test_a_hang_at_many_moments(what: str, part: int, attacked, runtime_dir, monkeypatch):
+    under_crashes(attacked, runtime_dir, monkeypatch, crashes.share(part, 5), what)
+
+
+def under_crashes(attacked: Callable, runtime_dir: Path, monkeypatch, moments: list[str], what: str) -> None:
+    monkeypatch.setenv("VOICETAP_CRASH", crashes.plan(moments, what, seed=len(what)))
+
+    def attack(siege: Siege) -> None:
+        deadline_s = time.monotonic() + REACH_S
+        siege.listen(1.0)
+        while (pending := crashes.pending(moments, runtime_dir)) and time.monotonic() < deadline_s:
+            for kind, service in crashes.provoke(pending):
+                nemesis.inject(Fault(kind, service, 0), runtime_dir)
+                siege.listen(0.3)
+            siege.listen(0.5)
+        assert pending == [], "moments that nobody came to"
+
+    attacked(attack, "max", **{"capture.ring_s": 10})
+
+
+def test_the_whole_box_is_hurt(attacked, runtime_dir):
+    """Strangers at every socket, everything stopped and continued, supervisord killed, supervisord frozen."""
+
+    def attack(siege: Siege) -> None:
+        siege.listen(1.0)
+        nemesis.inject(Fault("intrude", BOX, 0), runtime_dir)
+        siege.listen(1.0)
+        before, spawned = siege.pids(), siege.spawned()
+        nemesis.inject(Fault("pause", BOX, 0, pause_s=3.0), runtime_dir)
+        siege.listen(3.0)
+        assert siege.spawned() - spawned <= len(before), "no storm of restarts: each at most once"
+        nemesis.inject(Fault("intrude", BOX, 0), runtime_dir)
+        for kind in ("kill", "stop"):
+            before = siege.pids()
+            [supervisord] = nemesis.inject(Fault(kind, "supervisord", 0), runtime_dir)
+            deadline_s = time.monotonic() + REACH_S
+            while set(before.values()) & set(siege.pids().values()) and time.monotonic() < deadline_s:
+                siege.listen(0.2)
+            assert not set(before.values()) & set(siege.pids().values()), "all began anew"
+            assert [process.pid for process in nemesis.find("supervisord", runtime_dir)] != [supervisord]
+
+    attacked(attack, "realtime")

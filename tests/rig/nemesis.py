@@ -1,69 +1,81 @@
 """Faults, injected by seed into the processes of a running bundle."""
 
+import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from . import processes
+from . import intruder, processes
 
 SERVICES = ("capture", "vad", "transcribe", "journal", "watchdog")
 FAULTS = ("kill", "stop", "pause", "terminate")
+BOX = "box"  # as a service: all processes at once
+ON_THE_WHOLE = (("kill", "supervisord"), ("stop", "supervisord"), ("pause", BOX), ("intrude", BOX))
+EVERYTHING = (*((kind, service) for kind in FAULTS for service in SERVICES), *ON_THE_WHOLE)
 
 
 @dataclass(frozen=True)
 class Fault:
-    kind: str  # kill; stop (for ever); pause (stopped, then continued); terminate
+    kind: str  # kill; stop (for ever); pause (stopped, then continued); terminate; intrude (foreign bytes and messages)
     service: str
     after_s: float  # since the fault before
     pause_s: float = 0.0
 
 
-def plan(seed: int, count: int, every_s: float) -> list[Fault]:
+def plan(
+    seed: int | str, count: int, every_s: float, pairs: Iterable[tuple[str, str]] = EVERYTHING[: -len(ON_THE_WHOLE)]
+) -> list[Fault]:
     """`count` faults: every pair of kind and service in turn, in the seed's order and at its moments."""
-    dice = random.Random(seed)
-    pairs = [(kind, service) for kind in FAULTS for service in SERVICES]
+    dice, pairs = random.Random(seed), list(pairs)
     dealt = [pair for _ in range(-(-count // len(pairs))) for pair in dice.sample(pairs, len(pairs))][:count]
     return [
         Fault(kind, service, dice.uniform(0.5, 1.5) * every_s, dice.choice((0.1, 0.4, 1.0))) for kind, service in dealt
     ]
 
 
-def inject(fault: Fault, runtime_dir: Path) -> bool:
-    """Does it to one process of the service; False when none is there just now."""
-    if not (victim := find(fault.service, runtime_dir)):
-        return False
+def inject(fault: Fault, runtime_dir: Path) -> list[int]:
+    """Does it to one process of the service, or to the whole box; the pids hurt, none when none is there just now."""
+    if fault.kind == "intrude":
+        intruder.intrude(runtime_dir)
+        return []
+    victims = find(fault.service, runtime_dir)
+    _send(_SIGNALS[fault.kind], victims)
+    if fault.kind == "pause":
+        time.sleep(fault.pause_s)
+        _send(signal.SIGCONT, victims)
+    return [victim.pid for victim in victims]
+
+
+def find(service: str, runtime_dir: Path) -> list[psutil.Process]:
+    """A process of the service in this runtime directory; all processes there, for BOX."""
+    found = processes.processes_of(runtime_dir)
+    if service == BOX:
+        return found
+    module = "voicetap_watchdog.supervisord" if service == "supervisord" else f"voicetap_{service}"
+    return [process for process in found if module in _command_of(process)][:1]
+
+
+def _send(number: signal.Signals, victims: list[psutil.Process]) -> None:
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.send_signal(number)
+
+
+def _command_of(process: psutil.Process) -> list[str]:
     try:
-        _ACTIONS[fault.kind](victim, fault)
+        return process.cmdline()
     except psutil.NoSuchProcess:
-        return False
-    return True
+        return []
 
 
-def find(service: str, runtime_dir: Path) -> psutil.Process | None:
-    """A process of the service in this runtime directory."""
-    for process in processes.processes_of(runtime_dir):
-        try:
-            if f"voicetap_{service}" in process.cmdline():
-                return process
-        except psutil.NoSuchProcess:
-            continue
-    return None
-
-
-def _pause(victim: psutil.Process, fault: Fault) -> None:
-    victim.suspend()
-    time.sleep(fault.pause_s)
-    victim.resume()
-
-
-_ACTIONS: dict[str, Callable[[psutil.Process, Fault], None]] = {
-    "kill": lambda victim, _: victim.kill(),
-    "stop": lambda victim, _: victim.send_signal(signal.SIGSTOP),
-    "pause": _pause,
-    "terminate": lambda victim, _: victim.terminate(),
+_SIGNALS = {
+    "kill": signal.SIGKILL,
+    "stop": signal.SIGSTOP,
+    "pause": signal.SIGSTOP,
+    "terminate": signal.SIGTERM,
 }

@@ -1,0 +1,55 @@
+"""Somebody who writes to every socket of a bundle: bytes, old protocols, messages that belong elsewhere."""
+
+import socket
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import zmq
+
+from voicetap.codec import encode
+from voicetap.messages import AudioProgress, JournalHead
+
+BYTES = (
+    b"GET / HTTP/1.1\r\nHost: voicetap\r\n\r\n",
+    b"\x01\x00\x06\x00HELLO",  # ZMTP 1.0, which a socket without a ZAP domain would believe
+    b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03",  # a greeting that is never finished
+    bytes(range(256)) * 64,
+)
+MESSAGES = (
+    [b""],
+    [b"\xc1" * 100],
+    [b"two", b"parts"],
+    [encode(JournalHead(journal_id="no", first_seq=1, next_seq=10**9))],
+    [encode(AudioProgress(source="file", stream="none", needed_seq=2**60))],
+    [b"\x81\xa4type\xa5final"],
+)
+SETTLE_S = 0.1
+
+
+def intrude(runtime_dir: Path) -> None:
+    """Once to every socket that is there."""
+    paths = [path for path in runtime_dir.iterdir() if path.is_socket()]
+    for path in paths:
+        for data in BYTES:
+            _shout(path, data)
+    with zmq.Context() as context, ExitStack() as stack:
+        for path in paths:
+            if not path.name.startswith("supervisor"):
+                _push(stack.enter_context(context.socket(zmq.PUSH)), path)
+        time.sleep(SETTLE_S)
+
+
+def _shout(path: Path, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as shouter, suppress(OSError):
+        shouter.settimeout(SETTLE_S)
+        shouter.connect(str(path))
+        shouter.sendall(data)
+
+
+def _push(pusher: zmq.Socket, path: Path) -> None:
+    pusher.linger = 0
+    pusher.connect(f"ipc://{path}")
+    for parts in MESSAGES:
+        with suppress(zmq.Again):
+            pusher.send_multipart(parts, zmq.NOBLOCK)
