@@ -31,7 +31,7 @@ time.sleep(60)
 def module(tmp_path: Path, runtime_dir: Path) -> dict[str, str]:
     """The environment in which the module `fake_service` can be launched."""
     (tmp_path / "fake_service.py").write_text(SERVICE)
-    return environment(runtime_dir) | {"PYTHONPATH": str(tmp_path)}
+    return environment(runtime_dir) | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
 
 
 def launch(environ: dict[str, str], *command: str) -> subprocess.Popen:
