@@ -103,8 +103,11 @@ class Node:
 
     def wait(self, timeout_s: float) -> set[int]:
         """Until a message, a signal or a watched descriptor; at most until the next beat."""
-        ready = self._bus.wait(min(timeout_s, max(0.0, self._next_beat_s - time.monotonic())))
-        return self._signals.clear(ready)
+        return self._signals.clear(self._bus.wait(self._until_beat_s(timeout_s)))
+
+    def rest(self, timeout_s: float) -> set[int]:
+        """As `wait`, but messages gather meanwhile: for who need not hear them at once."""
+        return self._signals.clear(self._bus.rest(self._until_beat_s(timeout_s)))
 
     def alive(self) -> bool:
         """True until told to stop. Call once per turn of the work loop: it beats."""
@@ -128,6 +131,9 @@ class Node:
         """For a change of state that others wait for."""
         self._next_beat_s = 0.0
         self.beat()
+
+    def _until_beat_s(self, timeout_s: float) -> float:
+        return min(timeout_s, max(0.0, self._next_beat_s - time.monotonic()))
 
     def _heartbeat(self) -> Heartbeat:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -9,7 +9,8 @@ from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 from .backoff import Backoff
 
-POLL_S = 0.002  # once a block is due; sound comes in blocks, and earlier there is nothing to see
+POLL_S = 0.002  # between two looks for a block that is overdue
+EARLIER_S = 0.0002  # a block is expected than the last one came: else the latest of all would set the time
 _FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 log = logging.getLogger("capture")
@@ -68,10 +69,10 @@ class Reopening:
             return self._lose(str(error))
         if pcm:
             self._heard_s = now_s
-            self._due_s = now_s + _FRAME_S if len(pcm) <= FRAME_BYTES else now_s  # more than one: there is a backlog
             self._come_alive()
         elif now_s - self._heard_s > self._no_data_s:
             return self._lose(f"no sound from {self._device.name!r} for {self._no_data_s:g} s")
+        self._expect(pcm, now_s)
         return pcm
 
     def wait_s(self) -> float:
@@ -79,7 +80,14 @@ class Reopening:
         now_s = self._clock()
         if not self._device:
             return max(0.0, self._retry_at_s - now_s)
-        return max(POLL_S, self._due_s - POLL_S - now_s)
+        return max(0.0, self._due_s - now_s)
+
+    def _expect(self, pcm: bytes, now_s: float) -> None:
+        """Sound comes in blocks, one a frame; with more than one at a time there is a backlog."""
+        if 0 < len(pcm) < 2 * FRAME_BYTES:
+            self._due_s = min(self._due_s, now_s) + _FRAME_S - EARLIER_S
+        elif self._due_s <= now_s:
+            self._due_s = now_s + POLL_S
 
     def _try_to_open(self, now_s: float) -> None:
         try:

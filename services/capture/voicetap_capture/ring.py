@@ -44,6 +44,8 @@ class Ring:
         if not self._open():
             self._create()
             self._open()
+        last = self.last()
+        self.next_position = last.position + FRAME_SAMPLES if last else 0
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -58,11 +60,6 @@ class Ring:
     def first_seq(self) -> int:
         return max(0, self.next_seq - self.slots + 1)  # one slot may be torn: the next to be written
 
-    @property
-    def next_position(self) -> int:
-        last = self.last()
-        return last.position + FRAME_SAMPLES if last else 0
-
     def last(self) -> AudioFrame | None:
         return self.read(self.next_seq - 1) if self.next_seq else None
 
@@ -74,6 +71,7 @@ class Ring:
         self._map[offset : offset + _SLOT_BYTES] = _CRC.pack(zlib.crc32(body)) + body
         crashpoint("capture.slot.written")
         self._head[0] = frame.seq + 1
+        self.next_position = frame.position + FRAME_SAMPLES
 
     def read(self, seq: int) -> AudioFrame | None:
         """A frame the ring holds; None for a damaged one."""

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from voicetap import crashloop, links
 from voicetap.bus import Receiver
@@ -16,7 +15,7 @@ from . import notify
 from .judge import Effect, Judge, Kill, Listed, Listing, Report, Start
 from .rpc import Process, Supervisord, Unreachable
 
-LOOK_S = 1.0  # between two looks at the list, when nothing happens
+LOOK_S = 2.0  # between two looks at the list, when nothing happens
 RETRY_S = 0.05
 
 log = logging.getLogger("watchdog")
@@ -33,16 +32,18 @@ class Watch:
         self._processes: dict[str, Process] = {}
         self._receivers: dict[str, Receiver] = {}
         self._pidfds: dict[int, int] = {}  # by pid
-        self._pulse = Path(node.settings.runtime_dir, f"{node.name}.pulse")
         self._next_look_s = 0.0
         self._next_notice_s = 0.0
         self._answers = False
         self._is_ready = False
 
     def __enter__(self) -> "Watch":
+        path = f"{self._node.settings.runtime_dir}/{self._node.name}.pulse"
+        self._pulse_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        os.close(self._pulse_fd)
         for pid in list(self._pidfds):
             self._close(pid)
 
@@ -84,7 +85,8 @@ class Watch:
 
     def show_pulse(self) -> None:
         """For supervise, who watches this watchdog."""
-        self._pulse.write_text(f"{os.getpid()} {time.monotonic_ns()}")
+        mark = f"{os.getpid():10} {time.monotonic_ns():20}"  # always of this length: there is nothing to truncate
+        os.pwrite(self._pulse_fd, mark.encode(), 0)
 
     def tell_systemd(self) -> None:
         """Only while all is well: systemd's WatchdogSec is the watchdog of this watchdog."""
