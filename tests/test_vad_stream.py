@@ -1,6 +1,7 @@
 """A stream that is killed anywhere says in the end what an undisturbed one says: same numbers, same spans, once."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -181,3 +182,14 @@ def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Sai
     said += stream.close("source_lost")
     cuts.close()
     return said
+
+
+def test_silence_is_decided_for_good_without_a_pre_roll_too(tmp_path):
+    """Else a source that waits for vad would wait for ever, once the silence is longer than the ring."""
+    ring = ring_of([(0, 200, 0)])
+    cuts = CutList(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), replace(SETTINGS, pre_roll_ms=0))
+    for frame in ring.values():
+        stream.feed(frame)
+    cuts.close()
+    assert stream.needed_seq() > 100

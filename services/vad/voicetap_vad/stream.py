@@ -126,8 +126,9 @@ class Stream:
         self._decided_end, self._decided_to_seq = frame.position + FRAME_SAMPLES, frame.seq + 1
         said += self._apply(self._segment(Scored(frame.seq, frame.position, self._probability(frame))))
         oldest = self._segmenter.oldest
-        if not self._open and oldest and oldest.position - self._mark.position >= NOTE_SAMPLES:
-            self._note(seq=oldest.seq, position=oldest.position)
+        seq, position = (oldest.seq, oldest.position) if oldest else (self._decided_to_seq, self._decided_end)
+        if not self._open and position - self._mark.position >= NOTE_SAMPLES:
+            self._note(seq=seq, position=position)
         return said
 
     def _segment(self, frame: Scored) -> list[Event]:
