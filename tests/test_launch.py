@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -34,8 +36,13 @@ def module(tmp_path: Path, runtime_dir: Path) -> dict[str, str]:
     return environment(runtime_dir) | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
 
 
-def launch(environ: dict[str, str], *command: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, *command], env=environ, stdout=subprocess.PIPE, text=True)
+@contextmanager
+def launch(environ: dict[str, str], *command: str) -> Iterator[subprocess.Popen]:
+    with subprocess.Popen([sys.executable, *command], env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_service_dies_with_its_supervisord_even_when_it_is_frozen(module):

@@ -1,0 +1,171 @@
+"""Deliberate breakages of a private copy of the repository, and the tests that must notice each."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("proto", "services", "bundle", "deploy", "tests")
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In `file`, `old` (which is there once) becomes `new`; `test` has to fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+_CAPTURE, _VAD = "services/capture/voicetap_capture", "services/vad/voicetap_vad"
+_JOURNAL, _TRANSCRIBE = "services/journal/voicetap_journal", "services/transcribe/voicetap_transcribe"
+_WATCHDOG, _PROTO = "services/watchdog/voicetap_watchdog", "proto/voicetap"
+
+MUTATIONS = (
+    Mutation(
+        "no dedup in journal",
+        f"{_JOURNAL}/order.py",
+        "return bool(stream and stream.knows(utterance_id.number))",
+        "return False",
+        "test_journal_order.py::test_every_entry_is_released_once_and_in_order_whatever_order_they_come_in",
+    ),
+    Mutation(
+        "no re-dispatch in the outbox",
+        f"{_VAD}/outbox.py",
+        "if item.worker and now_s - item.seen_s > self.lease_s:",
+        "if False:",
+        "test_vad_outbox.py::test_a_silent_worker_loses_its_job_to_another",
+    ),
+    Mutation(
+        "the cut list is not honoured on a restart",
+        f"{_VAD}/stream.py",
+        "known = [cut for cut in cuts.cuts() if cut.stream == self.name]",
+        "known = []",
+        "test_vad_stream.py::test_kills_change_nothing",
+    ),
+    Mutation(
+        "published before it is in the ring",
+        f"{_CAPTURE}/service.py",
+        "            self._ring.commit(frame)",
+        "            self._audio.send(frame)\n            self._ring.commit(frame)",
+        "test_crashpoint.py::test_capture_publishes_nothing_that_is_not_in_its_ring",
+    ),
+    Mutation(
+        "no checksum in the ring",
+        f"{_CAPTURE}/ring.py",
+        "if found != seq or crc != zlib.crc32(body):",
+        "if found != seq:",
+        "test_capture_ring.py::test_a_flipped_bit_is_noticed",
+    ),
+    Mutation(
+        "no lock before bind",
+        f"{_PROTO}/node.py",
+        "            lock.acquire(LOCK_PATIENCE_S)\n",
+        "",
+        "test_node.py::test_a_second_instance_names_the_first_and_leaves_it_alone",
+    ),
+    Mutation(
+        "no parent-death signal",
+        f"{_PROTO}/launch.py",
+        "    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)\n",
+        "",
+        "test_launch.py::test_a_service_dies_with_its_supervisord_even_when_it_is_frozen",
+    ),
+    Mutation(
+        "the expected parent is not compared",
+        f"{_PROTO}/launch.py",
+        "if os.getppid() != int(expected):",
+        "if False:",
+        "test_launch.py::test_a_service_whose_supervisord_died_before_it_could_ask_ends_itself",
+    ),
+    Mutation(
+        "the watchdog is armed by the first beat",
+        f"{_WATCHDOG}/judge.py",
+        "if not program.judged:",
+        "if not (program.judged and program.heard):",
+        "test_watchdog_judge.py::test_a_program_never_heard_is_killed_after_its_grace",
+    ),
+    Mutation(
+        "a beat of another process counts",
+        f"{_WATCHDOG}/judge.py",
+        "if not program or program.pid != beat.pid:",
+        "if not program:",
+        "test_watchdog_judge.py::test_beats_of_another_process_prove_nothing",
+    ),
+    Mutation(
+        "acknowledged before it is stored",
+        f"{_JOURNAL}/journal.py",
+        '        crashpoint("journal.entry.taken")\n',
+        "        for id_ in self._unstored:\n"
+        "            self._commits.send(Committed(utterance_id=id_, journal_seq=0))\n"
+        '        crashpoint("journal.entry.taken")\n',
+        "test_crashpoint.py::test_journal_acknowledges_nothing_that_is_not_stored",
+    ),
+    Mutation(
+        "missing frames are not asked for",
+        f"{_VAD}/repair.py",
+        "if self.next_seq >= self._head_seq or len(self._ready) >= MAX_ASKED:",
+        "if True:",
+        "test_vad_repair.py::test_a_lost_tail_is_known_from_the_head",
+    ),
+    Mutation(
+        "no context before a frame",
+        f"{_VAD}/silero.py",
+        "        self._input[0, :CONTEXT_SAMPLES] = self._input[0, -CONTEXT_SAMPLES:]\n",
+        "",
+        "test_vad_silero.py::test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before",
+    ),
+    Mutation(
+        "the rest of a cut off utterance is noise when it is short",
+        f"{_VAD}/stream.py",
+        "if not self._mark.cut_off:",
+        "if True:",
+        "test_vad_stream.py::test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech",
+    ),
+    Mutation(
+        "a result is sent once",
+        f"{_TRANSCRIBE}/ledger.py",
+        "held.send_at_s = now_s + RESEND_S",
+        'held.send_at_s = float("inf")',
+        "test_transcribe_pure.py::test_a_result_is_sent_again_until_it_is_committed",
+    ),
+)
+
+
+def copy_to(directory: Path) -> Path:
+    """Another checkout, of the working tree as it is."""
+    for folder in COPIED:
+        shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    return directory
+
+
+def mutate(checkout: Path, mutation: Mutation) -> None:
+    path = checkout / mutation.file
+    text = path.read_text()
+    assert text.count(mutation.old) == 1, f"{mutation.file} has changed: write the mutation {mutation.name!r} anew"
+    path.write_text(text.replace(mutation.old, mutation.new))
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    """In which Python imports the checkout, and not what is installed."""
+    packages = [checkout / "proto", checkout / "bundle", checkout / "tests", *sorted((checkout / "services").iterdir())]
+    return os.environ | {"PYTHONPATH": ":".join(map(str, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run_tests(checkout: Path, *tests: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, *(f"tests/{test}" for test in tests)],
+        cwd=checkout,
+        env=environment(checkout),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
