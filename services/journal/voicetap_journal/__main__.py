@@ -16,7 +16,7 @@ def serve(settings: Settings) -> None:
         journal = Journal(here, store, settings.journal)
         here.state = "ready"
         while here.alive():
-            here.wait(0 if journal.turn() else 0.1)
+            here.wait(0 if journal.turn() else journal.wait_s())
         journal.drain()
 
 

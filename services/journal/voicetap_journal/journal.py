@@ -70,6 +70,10 @@ class Journal:
         self._node.drops = self._refused + self._history.refused
         return bool(messages or self._history)
 
+    def wait_s(self) -> float:
+        """Until a turn is worth taking when no message comes."""
+        return max(0.0, self._next_head_s - time.monotonic())
+
     def drain(self) -> None:
         """Takes what is still on its way, until it is quiet."""
         end_s = time.monotonic() + DRAIN_S

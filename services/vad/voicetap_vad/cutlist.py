@@ -60,6 +60,7 @@ class CutList:
 
     def __init__(self, path: Path):
         self.was_damaged = False
+        self._answers: dict[tuple[str, ...], int | None] = {}
         try:
             self._database = _open(path)
         except sqlite3.OperationalError:
@@ -92,6 +93,7 @@ class CutList:
         self._put("cuts", cut)
 
     def _put(self, table: str, row: Cut | Mark) -> None:
+        self._answers.clear()
         places = ", ".join("?" * len(fields(row)))
         self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", astuple(row))
 
@@ -100,17 +102,25 @@ class CutList:
 
     def forget(self, stream: str, first: int, last: int) -> None:
         """journal has committed these numbers."""
+        if not self.backlog():
+            return
+        self._answers.clear()
         numbers = "stream = ? AND number BETWEEN ? AND ? AND kind != 'open'"
         self._database.execute(f"DELETE FROM cuts WHERE {numbers}", (stream, first, last))
 
     def backlog(self) -> int:
         """How many cuts journal has not committed."""
-        return self._database.execute("SELECT count(*) FROM cuts WHERE kind != 'open'").fetchone()[0]
+        return self._ask("SELECT count(*) FROM cuts WHERE kind != 'open'")
 
     def oldest_seq(self, stream: str) -> int | None:
         """The oldest frame that a restart would need for a cut."""
-        kinds = "stream = ? AND kind IN ('open', 'speech')"
-        return self._database.execute(f"SELECT min(first_seq) FROM cuts WHERE {kinds}", (stream,)).fetchone()[0]
+        return self._ask("SELECT min(first_seq) FROM cuts WHERE stream = ? AND kind IN ('open', 'speech')", stream)
+
+    def _ask(self, query: str, *values: str) -> int | None:
+        """Asked ten times a second, and changed seldom: so the answer is kept until a row changes."""
+        if (question := (query, *values)) not in self._answers:
+            self._answers[question] = self._database.execute(query, values).fetchone()[0]
+        return self._answers[question]
 
 
 def look_at_all(runtime_dir: Path) -> dict[str, dict[str, list[dict]]]:
