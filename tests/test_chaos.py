@@ -11,7 +11,7 @@ from rig.nemesis import BOX, Fault
 from rig.siege import Siege
 from voicetap_bundle import Bundle
 
-SENTENCES = 8
+SENTENCES = 7
 DECODE_S = 0.2
 REACH_S = 30.0
 

@@ -30,6 +30,13 @@ class CodedEngine:
         """There is nothing to give back."""
 
 
+class DeviceEngine(CodedEngine):
+    """The same for sound that came through a sound card."""
+
+    def transcribe(self, pcm: bytes, options: Options) -> Result:
+        return super().transcribe(world.aligned(pcm), options)
+
+
 def runs(numbers: list[int]) -> list[tuple[int, int]]:
     """Consecutive numbers as [first, last]: a missing or doubled frame starts a new run."""
     if not numbers:

@@ -21,6 +21,16 @@ def violations(world: World, entries: list[Entry]) -> list[str]:
     ]
 
 
+def times_heard(entries: list[Entry], span: tuple[int, int]) -> set[int]:
+    """How often the frames [first, last] were published: {1} is right."""
+    times = _times([run for entry in entries if isinstance(entry, Final) for run in coded.parse(entry.text)])
+    return {times[frame] for frame in range(span[0], span[1] + 1)}
+
+
+def _times(heard: list[tuple[int, int]]) -> Counter[int]:
+    return Counter(frame for first, last in heard for frame in range(first, last + 1))
+
+
 def _wrong_sequence(entries: list[Entry]) -> list[str]:
     sequence = [entry.journal_seq for entry in entries]
     expected = list(range(1, len(sequence) + 1))
@@ -33,7 +43,7 @@ def _wrong_order(heard: list[tuple[int, int]]) -> list[str]:
 
 
 def _wrong_count(world: World, heard: list[tuple[int, int]]) -> list[str]:
-    times = Counter(frame for first, last in heard for frame in range(first, last + 1))
+    times = _times(heard)
     return [
         f"sentence {number}: frame {frame} published {times[frame]} times"
         for number, (first, last) in enumerate(world.sentences, 1)

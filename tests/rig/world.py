@@ -24,6 +24,11 @@ class World:
     frames: int
     sentences: tuple[tuple[int, int], ...]
 
+    def part(self, first: int, last: int, path: Path) -> Path:
+        """The frames `first` to `last` as a wav file of their own, numbered as they were."""
+        pcm = speech.pcm_of(self.path)
+        return speech.write_wav(path, pcm[(first - 1) * 2 * FRAME_SAMPLES : last * 2 * FRAME_SAMPLES])
+
     @property
     def seconds(self) -> float:
         return self.frames * FRAME_SAMPLES / speech.RATE_HZ
@@ -48,6 +53,16 @@ def numbers_in(pcm: bytes) -> list[int]:
     """The frame numbers in decoded audio, in order; 0 where a frame carries none (silence put in for a gap)."""
     frames = range(0, len(pcm) - 2 * FRAME_SAMPLES + 1, 2 * FRAME_SAMPLES)
     return [_number_of(pcm[start : start + 2 * NUMBER_BITS]) for start in frames]
+
+
+def aligned(pcm: bytes) -> bytes:
+    """From the first whole frame on, for sound that came through a device, which knows nothing of our frames."""
+    middle = len(pcm) // 4 * 2
+    for offset in range(0, 2 * FRAME_SAMPLES, 2):
+        first, second, third = (numbers_in(pcm[middle + offset :][: 6 * FRAME_SAMPLES]) + [0, 0, 0])[:3]
+        if first and (second, third) == (first + 1, first + 2):
+            return pcm[(middle + offset) % (2 * FRAME_SAMPLES) :]
+    return b""
 
 
 def _core(start_bytes: int, pcm: bytes) -> tuple[int, int]:
