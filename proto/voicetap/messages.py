@@ -98,7 +98,7 @@ class Job:
 
 @message
 class WorkerReport:
-    """A worker's state, on every change and five times a second: its credit, claim and lease in one.
+    """A worker's state, on every change, and five times a second while it holds something: its credit, claim and lease.
 
     A worker may be given a job when `received` equals the jobs sent to this `boot_id` and `decoding` is empty.
     `holding` lists what it has and journal has not committed: the job decoded now, and results waiting.

@@ -13,9 +13,9 @@ from .decoder import Decoded, Decoder, Event, Loaded, Loading, NotLoaded, Undeco
 from .finals import failed_of, final_of
 from .ledger import Ledger
 
-TURN_S = 0.2  # everything urgent wakes the loop
-REPORT_S = 0.2
-REPORT_STARTING_S = 1.0
+TURN_S = 0.2  # of a drain
+REPORT_S = 0.2  # with something in hand, which the reports are the lease of
+REPORT_IDLE_S = 0.5
 DRAIN_DECODE_S = 3.0  # of the five seconds that the whole bundle has for its end
 DRAIN_COMMIT_S = 1.0
 
@@ -51,9 +51,13 @@ class Worker:
     def run(self) -> None:
         """Raises DecodeHung, and what kept the engine from loading."""
         while self._node.alive():
-            self._node.wait(TURN_S)
+            self._node.wait(self.wait_s())
             self.turn()
         self.drain()
+
+    def wait_s(self) -> float:
+        """Until the next report; everything urgent wakes the loop."""
+        return max(0.0, self._report_at_s - time.monotonic())
 
     def turn(self) -> None:
         """Everything that can be done now. Raises as `run` does."""
@@ -109,7 +113,7 @@ class Worker:
             return
         changed = self._reported is None or report.state != self._reported.state
         self._reported = report
-        self._report_at_s = time.monotonic() + (REPORT_S if self._loaded else REPORT_STARTING_S)
+        self._report_at_s = time.monotonic() + (REPORT_S if report.holding else REPORT_IDLE_S)
         self._reports.send(report)
         if changed:
             self._node.state = report.state
