@@ -20,7 +20,8 @@ from .stream import Said, Stream
 
 FRAMES_PER_TURN = 64  # about 10 ms of work: catching up starves neither live frames nor the heartbeat
 CAPTURE_SILENT_S = 1.0  # its head comes ten times a second
-PROGRESS_S = 0.1
+PROGRESS_S, PROGRESS_FRAMES = 1.0, 32  # whichever is first: in real time both are the same
+LAST_PROGRESS_S = 0.1  # at the end: capture waits for a word from us before it goes
 
 Heard = AudioFrame | AudioHead
 
@@ -39,6 +40,8 @@ class Listener:
         self._head_s = 0.0
         self._lost_since_s: float | None = None
         self._progress_s = 0.0
+        self._progress_seq = 0
+        self.captured_ns = 0  # of the frame that came last
         self._refused = 0
         self.committed: dict[str, int] = {}  # per stream, as journal said last
 
@@ -46,6 +49,11 @@ class Listener:
     def is_behind(self) -> bool:
         """There is work for another turn at once."""
         return self._stream is not None and self._stream.order.waiting > 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is to be said or asked before more frames come."""
+        return self._stream is not None and self._stream.is_quiet
 
     @property
     def is_over(self) -> bool:
@@ -63,6 +71,7 @@ class Listener:
             self._refused += 1
         elif self._stream and message.stream == self._stream.name:
             self._stream.order.offer(message)
+            self.captured_ns = message.captured_ns
         return []  # of a stream whose head is still to come: it is fetched from the ring then
 
     def forget(self, first: UtteranceId, last: int) -> None:
@@ -153,12 +162,15 @@ class Listener:
     def _requests(self, stream: Stream, now_s: float) -> list[ReplayRequest | AudioProgress]:
         if now_s - self._head_s > CAPTURE_SILENT_S:
             return []  # nobody is there; what is asked now would only queue up
-        requests = []
+        requests: list[ReplayRequest | AudioProgress] = []
         if missing := stream.order.missing(now_s):
             common = {"source": self.source, "stream": stream.name, "requester": self._requester}
             requests.append(ReplayRequest(from_seq=missing[0], to_seq=missing[1], **common))
-        if now_s - self._progress_s >= PROGRESS_S:
-            self._progress_s = now_s
-            needed_seq = stream.needed_seq()
-            requests.append(AudioProgress(source=self.source, stream=stream.name, needed_seq=needed_seq))
-        return requests
+        return requests + self._progress(stream, now_s)
+
+    def _progress(self, stream: Stream, now_s: float) -> list[AudioProgress]:
+        every_s = PROGRESS_S if self._head.state == "live" else LAST_PROGRESS_S
+        if now_s - self._progress_s < every_s and stream.order.next_seq - self._progress_seq < PROGRESS_FRAMES:
+            return []
+        self._progress_s, self._progress_seq = now_s, stream.order.next_seq
+        return [AudioProgress(source=self.source, stream=stream.name, needed_seq=stream.needed_seq())]

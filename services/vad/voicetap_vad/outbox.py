@@ -91,6 +91,10 @@ class Outbox:
     _workers: dict[str, _Worker] = field(default_factory=dict)
     journal_heard: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        return not any(self._items.values())
+
     def step(self, event: Event, now_s: float) -> list[Effect]:
         return [*self._take(event, now_s), *self._expire(now_s), *self._tell(now_s), *self._dispatch(now_s)]
 

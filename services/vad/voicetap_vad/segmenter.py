@@ -95,6 +95,11 @@ class Segmenter:
         return self._open is not None
 
     @property
+    def is_quiet(self) -> bool:
+        """Nobody speaks, or seems to begin."""
+        return not self._open and not self._run_frames
+
+    @property
     def oldest(self) -> Scored | None:
         """The oldest frame that may still be part of an utterance."""
         frames = self._open.frames if self._open else self._recent

@@ -29,6 +29,7 @@ from . import outbox, silero
 from .cutlist import CutList
 from .listener import Listener
 
+GATHER_S = 0.098  # until three frames more are here: no onset is seen with fewer
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
 STATE_S = 0.1
 STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
@@ -74,13 +75,24 @@ class Service:
         node = self._node
         node.state = "ready"
         while node.alive():
-            node.wait(self.wait_s())
+            if (rest_s := self._rest_s()) > 0:
+                node.rest(rest_s)
+            else:
+                node.wait(self.wait_s())
             self.turn()
         self.drain()
 
     def wait_s(self) -> float:
         """How long to wait at most for something to do."""
         return 0 if any(listener.is_behind for listener in self._listeners.values()) else TURN_S
+
+    def _rest_s(self) -> float:
+        """While nobody speaks, frames gather: woken by each, the model never finds its weights in the cache."""
+        listeners = self._listeners.values()
+        if not (self._outbox.is_empty and all(listener.is_quiet for listener in listeners)):
+            return 0.0
+        captured_ns = max(listener.captured_ns for listener in listeners)
+        return min(GATHER_S, (captured_ns - time.monotonic_ns()) / 1e9 + GATHER_S)
 
     def turn(self) -> None:
         """Everything that can be done now, bounded."""

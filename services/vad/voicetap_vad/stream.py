@@ -69,6 +69,11 @@ class Stream:
         return self._decided_to_seq > self._mark.seq
 
     @property
+    def is_quiet(self) -> bool:
+        """Nobody speaks, and every frame there is has been heard."""
+        return self._segmenter.is_quiet and not self._open and not self._pending and self.order.complete
+
+    @property
     def gaps(self) -> int:
         return self._mark.gaps
 
