@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import which
 
+import numpy as np
 import psutil
 import pytest
 
@@ -257,6 +258,16 @@ def test_pocketsphinx_hears_words(tmp_path):
     times_s = [time_s for word in result.words for time_s in (word.start_s, word.end_s)]
     assert times_s == sorted(times_s) and 0.2 < times_s[0] and times_s[-1] < len(pcm) / 32_000
     assert engine.transcribe(SILENCE, Options()).text == engine.transcribe(b"", Options()).text == ""
+    engine.close()
+
+
+def test_pocketsphinx_hears_the_same_whatever_it_heard_before(tmp_path):
+    engine = PocketSphinx()
+    engine.load(settings(), quiet)
+    pcm = spoken("help the woman get back to her feet", tmp_path, voice="kal16")
+    first = engine.transcribe(pcm, Options())
+    engine.transcribe(np.random.default_rng(0).integers(-9000, 9000, 48_000, np.int16).tobytes(), Options())
+    assert engine.transcribe(pcm, Options()) == first
     engine.close()
 
 
