@@ -26,6 +26,7 @@ from .rpc import Process, Supervisord, Unreachable
 
 POKE_S = 0.02  # while supervisord starts or stops its programs
 TICK_S = 0.5
+ASK_S = 2.0  # between two questions to supervisord, when nothing happens
 STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
 DYING_S = 0.4  # from SIGKILL to the end of a process
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
@@ -87,27 +88,30 @@ class Supervise:
 
     def _follow(self) -> None:
         """Until supervisord is dead or we are told to stop."""
-        tick_s, answered_s = POKE_S, time.monotonic()
+        answered_s, ask_s = time.monotonic(), 0.0
         while self._child.poll() is None and not self._told:
+            is_silent = self._pulse.has_stopped(time.monotonic())
             with contextlib.suppress(*Unreachable):
-                processes = self._rpc.processes()
-                # the first turn of its loop would wait a second before it starts anything
-                tick_s = POKE_S if any(process.state == "STOPPED" for process in processes) else TICK_S
-                answered_s = time.monotonic()
-                self._watch_the_watchdog(processes, answered_s)
+                if is_silent or time.monotonic() >= ask_s:
+                    processes = self._rpc.processes()
+                    answered_s = time.monotonic()
+                    # the first turn of its loop would wait a second before it starts anything
+                    is_starting = any(process.state == "STOPPED" for process in processes)
+                    ask_s = answered_s + (0 if is_starting else ASK_S)
+                    if is_silent:
+                        self._kill_watchdog(processes, answered_s)
             if time.monotonic() - answered_s > FROZEN_S:
                 log.error("supervisord does not answer: killing it")
                 self._child.kill()
-            self._wait(tick_s)
+            self._wait(TICK_S if time.monotonic() < ask_s else POKE_S)
 
-    def _watch_the_watchdog(self, processes: tuple[Process, ...], now_s: float) -> None:
-        if self._pulse.has_stopped(now_s):
-            starts_s = crashloop.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
-            self._pulse.rearm(now_s + crashloop.wait_s(starts_s, now_s))
-            for process in processes:
-                if process.name == "watchdog" and process.pid:
-                    log.error("the watchdog is silent: killing it")
-                    self._rpc.kill(process)
+    def _kill_watchdog(self, processes: tuple[Process, ...], now_s: float) -> None:
+        starts_s = crashloop.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
+        self._pulse.rearm(now_s + crashloop.wait_s(starts_s, now_s))
+        for process in processes:
+            if process.name == "watchdog" and process.pid:
+                log.error("the watchdog is silent: killing it")
+                self._rpc.kill(process)
 
     def _wait(self, timeout_s: float) -> None:
         """For a signal; a parent that has died counts as one."""
