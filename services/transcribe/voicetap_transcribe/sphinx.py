@@ -1,6 +1,6 @@
 """pocketsphinx: needs no download, hears English only, and makes about three mistakes in ten words.
 
-It subtracts the mean cepstrum, which is room, microphone and voice. That of a whole utterance needs one call, which holds
+It subtracts the mean cepstrum: room, microphone and voice. The mean of a whole utterance needs one call, which holds
 the GIL for seconds; block by block it is guessed from the utterances before, which makes half of the words wrong, and
 others after a restart. So the mean is taken first, without a search.
 """
