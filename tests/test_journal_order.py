@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rig.said import final, gap, id_of, interim, started
@@ -125,6 +125,7 @@ def test_cleaning_leaves_words_and_removes_what_a_terminal_would_obey():
 
 
 @given(st.text(alphabet=st.characters()))
+@example("\r\x1b\x85")  # a space on either side of what is removed
 def test_what_is_cleaned_can_always_be_printed_and_is_clean(text):
     cleaned = clean(final(1, text or "x", reason=text)).text
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in cleaned)

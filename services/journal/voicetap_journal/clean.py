@@ -7,9 +7,9 @@ from voicetap.messages import Final, Word
 
 MAX_TEXT = 20_000  # characters; a minute of the fastest speech has 2,000
 MAX_LABEL = 200  # of names, reasons and the like
-_SPACES = re.compile(r"[\s\x1c-\x1f]+")
-# C0 and C1 controls, line separators, and the marks that turn the direction of what follows
-_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SPACES = re.compile(r"\s+")
+# C0 and C1 controls that are no space, the marks that turn the direction of what follows, and halves of characters
+_UNSHOWABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONG_FIELDS = ("text", "committed_text", "detail")
 
 
@@ -30,4 +30,4 @@ def _clean_word(word: Word) -> Word:
 
 
 def _cleaned(name: str, text: str) -> str:
-    return _UNSHOWABLE.sub("", _SPACES.sub(" ", text))[: MAX_TEXT if name in _LONG_FIELDS else MAX_LABEL]
+    return _SPACES.sub(" ", _UNSHOWABLE.sub("", text))[: MAX_TEXT if name in _LONG_FIELDS else MAX_LABEL]
