@@ -156,7 +156,7 @@ def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
     stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
     for seq in range(50):
         stream.feed(ring[seq])
-    said = stream.abandon(head_of(ring).next_position)
+    said = stream.abandon(head_of(ring).next_position, "overrun")
     cuts.close()
     job, gap = (message for message in said if isinstance(message, ENTRIES))
     assert (job.cut_reason, job.end_position) == ("source_lost", 50 * FRAME_SAMPLES)

@@ -83,6 +83,28 @@ class Lock:
         return False
 
 
+def say_stopping(runtime_dir: Path, is_whole: bool) -> None:
+    """Before capture is told to stop. `is_whole`: all of the box ends, and nothing of it will be kept."""
+    _stopping(runtime_dir).write_text("all" if is_whole else "capture")
+
+
+def is_stopping(runtime_dir: str) -> bool:
+    """Whether a capture that is told to stop will not be started again: what is being said ends here."""
+    return _stopping(runtime_dir).exists()
+
+
+def is_ending(runtime_dir: str) -> bool:
+    """Whether all of the box ends: who is told to stop has no successor that could finish its work."""
+    try:
+        return _stopping(runtime_dir).read_text() == "all"
+    except OSError:
+        return False
+
+
+def _stopping(runtime_dir: Path | str) -> Path:
+    return Path(runtime_dir, "stopping")
+
+
 def is_held(runtime_dir: Path, name: str) -> bool:
     """Whether a live process holds the lock."""
     lock = Lock(runtime_dir, name)
@@ -94,3 +116,22 @@ def is_held(runtime_dir: Path, name: str) -> bool:
         return True
     lock.release()
     return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    return bool(stat := _stat(pid)) and stat[0] not in "ZX"
+
+
+def age_s(pid: int) -> float:
+    """How long the process has been there, by the kernel's clock; 0 when it is not."""
+    stat = _stat(pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[19]) / os.sysconf("SC_CLK_TCK") if stat else 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    """The kernel's fields from its state on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

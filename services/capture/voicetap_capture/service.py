@@ -27,7 +27,7 @@ from .ring import Ring
 
 HEAD_S = 0.1
 STOP_QUIET_S = 0.15  # three heads: one would do, were none ever lost
-STOP_MAX_S = 0.4
+STOP_MAX_S = 0.6  # while vad collects what it missed, or is on its way back; supervisord waits for a second
 CLOSE_S = 0.5
 
 
@@ -59,6 +59,7 @@ class Service:
         self._loss = "capture_restart" if source.live and last else ""  # why the next sound comes after a hole
         self._continuity = Continuity()
         self._gaps = 0
+        self._heard_s = 0.0  # when its reader was, last
         self._announced: tuple[str, str] | None = None
         self._next_head_s = 0.0
 
@@ -83,9 +84,11 @@ class Service:
 
     def _say_goodbye(self) -> None:
         start_s = quiet_s = time.monotonic()
-        while (now_s := time.monotonic()) < min(quiet_s + STOP_QUIET_S, start_s + STOP_MAX_S):
+        while (now_s := time.monotonic()) < start_s + STOP_MAX_S:
             if self._answer():
-                quiet_s = now_s  # vad still collects what it missed
+                quiet_s = now_s
+            if self._heard_s > start_s and now_s - quiet_s > STOP_QUIET_S:
+                return
             self._announce("stopping", "")
             self._next_head_s = 0.0
             self._node.beat()
@@ -137,6 +140,7 @@ class Service:
         """Sends the frames asked for: one piece per requester and turn, so that none can hold up the sound."""
         requests = {}
         for message in self._requests:
+            self._heard_s = time.monotonic()
             if message.stream != self._ring.stream:
                 continue  # of a ring that is gone; the next head tells its reader
             if isinstance(message, AudioProgress):

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from voicetap import links
+from voicetap import links, runtime
 from voicetap.codec import UtteranceId
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
@@ -75,7 +75,7 @@ class Journal:
         return max(0.0, self._next_head_s - time.monotonic())
 
     def drain(self) -> None:
-        """Takes what is still on its way, until it is quiet."""
+        """Takes what is still on its way, until it is quiet. If all of the box ends, nothing waits for its turn."""
         end_s = time.monotonic() + DRAIN_S
         quiet_s = time.monotonic() + QUIET_S
         while time.monotonic() < min(end_s, quiet_s):
@@ -83,6 +83,9 @@ class Journal:
                 quiet_s = time.monotonic() + QUIET_S
             self._node.beat()
             self._node.wait(QUIET_S / 5)
+        if runtime.is_ending(self._node.settings.runtime_dir):
+            self._order.stop_waiting()
+            self.turn()
 
     def _take_results(self, now_s: float) -> tuple[int, list[UtteranceId]]:
         """Takes new entries and passes live messages on; how many there were, and which entries were repeats."""

@@ -94,6 +94,11 @@ class Order:
                 self.next_seq += 1
         return released
 
+    def stop_waiting(self) -> None:
+        """What is missing now will not come any more."""
+        for stream in self.streams.values():
+            stream.wait_s = 0.0
+
     def waiting(self) -> int:
         return sum(len(stream.waiting) for stream in self.streams.values())
 

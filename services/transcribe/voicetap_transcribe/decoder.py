@@ -17,7 +17,7 @@ from .engine import Engine, ModelUnavailable, Options, Result
 
 NICE = 5  # so that decoding cannot starve the beats and the sound of anybody
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
-CLOSE_S = 1.0
+CLOSE_S = 0.2
 
 log = logging.getLogger("decoder")
 

@@ -33,6 +33,16 @@ class Ledger:
         decoding = [self.decoding.utterance_id] if self.decoding else []
         return (*self._held, *decoding, *(job.utterance_id for job in self._waiting))
 
+    @property
+    def results(self) -> tuple[UtteranceId, ...]:
+        """What is decoded and not committed."""
+        return tuple(self._held)
+
+    @property
+    def is_owing(self) -> bool:
+        """Whether the job being decoded is still without an entry: vad may have given it up."""
+        return self.decoding is not None and not self._is_committed(self.decoding.utterance_id)
+
     def receive(self, job: Job) -> None:
         """Counts every job, as vad does; keeps those that are news."""
         self.received += 1

@@ -16,7 +16,7 @@ from .ledger import Ledger
 TURN_S = 0.2  # of a drain
 REPORT_S = 0.2  # with something in hand, which the reports are the lease of
 REPORT_IDLE_S = 0.5
-DRAIN_DECODE_S = 3.0  # of the five seconds that the whole bundle has for its end
+DRAIN_DECODE_S = 3.0  # supervisord waits less; but when the box ends, vad has waited before
 DRAIN_COMMIT_S = 1.0
 
 log = logging.getLogger("worker")
@@ -139,15 +139,18 @@ class Worker:
             raise DecodeHung(hung)
 
     def drain(self) -> None:
-        """Ends the decode in hand and waits until its result is safe, both for a bounded time."""
+        """Ends the decode in hand and waits until its result is safe, both for a bounded time.
+
+        What it does not finish vad gives to another, or has given up already.
+        """
         self._ledger.refuse_waiting()
         decode_until_s = time.monotonic() + DRAIN_DECODE_S
-        while self._ledger.decoding and time.monotonic() < decode_until_s:
+        while self._ledger.is_owing and time.monotonic() < decode_until_s:
             self._node.beat()
             self._node.wait(TURN_S)
             self.turn()
         commit_until_s = time.monotonic() + DRAIN_COMMIT_S
-        while self._ledger.holding and not self._ledger.decoding and time.monotonic() < commit_until_s:
+        while self._ledger.results and time.monotonic() < commit_until_s:
             self._node.beat()
             self._node.wait(TURN_S)
             self.turn()

@@ -8,12 +8,13 @@ from voicetap.messages import (
     AudioFrame,
     AudioHead,
     AudioProgress,
+    Failed,
     ReplayRequest,
     SourceState,
 )
 from voicetap.settings import VadSettings
 
-from .cutlist import OPEN, SPEECH, CutList, Mark
+from .cutlist import FAILED, OPEN, SPEECH, Cut, CutList, Mark
 from .entries import entry_of
 from .silero import Silero
 from .stream import Said, Stream
@@ -43,6 +44,7 @@ class Listener:
         self._progress_seq = 0
         self.captured_ns = 0  # of the frame that came last
         self._refused = 0
+        self._has_ended = False
         self.committed: dict[str, int] = {}  # per stream, as journal said last
 
     @property
@@ -57,14 +59,16 @@ class Listener:
 
     @property
     def is_over(self) -> bool:
-        """capture said that nothing more will come."""
-        return self._head is not None and self._head.state in ("ended", "stopping")
+        """Nothing more will come: capture said so, or we do not hear it any more."""
+        return self._has_ended or (self._head is not None and self._head.state in ("ended", "stopping"))
 
     @property
     def drops(self) -> int:
         return self._refused + (self._stream.order.drops if self._stream else 0)
 
     def hear(self, message: Heard, now_s: float) -> list[Said]:
+        if self._has_ended:
+            return []
         if isinstance(message, AudioHead):
             return self._hear_head(message, now_s)
         if len(message.pcm) != FRAME_BYTES:
@@ -82,7 +86,7 @@ class Listener:
             self._stream.forget(first.number, last)
 
     def turn(self, now_s: float) -> list[Said | ReplayRequest | AudioProgress]:
-        if not (stream := self._stream):
+        if self._has_ended or not (stream := self._stream):
             return []
         said = [message for frame in stream.order.take(FRAMES_PER_TURN) for message in stream.feed(frame)]
         self._watch(now_s)
@@ -90,17 +94,31 @@ class Listener:
             said += self._close_if_over(stream, now_s)
         return said + self._requests(stream, now_s)
 
+    def end(self) -> list[Said]:
+        """The box ends: what has come until now is all there is, and what is missing will not be fetched any more."""
+        if self._has_ended:
+            return []
+        self._has_ended = True
+        return self._leave(self._stream, "stopped") if self._stream else []
+
+    def give_up(self) -> list[Failed]:
+        """The box ends: what journal has not committed will not be transcribed."""
+        failed = [self._fail(cut, "stopped") for cut in self._cuts.cuts() if cut.kind in (OPEN, SPEECH)]
+        self._cuts.commit()
+        return failed
+
     def state(self) -> SourceState:
         stream, backlog = self._stream, self._cuts.backlog()
         if not stream:
-            return SourceState(source=self.source, stream="", state="lost", detail="not heard yet", backlog=backlog)
-        done = self.is_over and stream.order.complete and not stream.is_open and not backlog
+            state = "drained" if self._has_ended and not backlog else "lost"
+            return SourceState(source=self.source, stream="", state=state, detail="not heard yet", backlog=backlog)
+        done = self._has_ended or (self.is_over and stream.order.complete and not stream.is_open)
         lost = self._lost_since_s is not None
         silent = lost and self._head.state == "live"
         return SourceState(
             source=self.source,
             stream=stream.name,
-            state="drained" if done else "ended" if self.is_over else "lost" if lost else "live",
+            state="drained" if done and not backlog else "ended" if self.is_over else "lost" if lost else "live",
             detail="capture is silent" if silent else self._head.detail,
             position_s=stream.position_s,
             backlog=backlog,
@@ -117,13 +135,14 @@ class Listener:
         return said
 
     def _change_stream(self, head: AudioHead) -> list[Said]:
-        if old := self._stream:
-            said = [message for frame in old.order.take(old.order.waiting) for message in old.feed(frame)]
-            said += old.abandon(self._head.next_position)
-        else:
-            said = self._resend(head.stream)
+        said = self._leave(self._stream, "overrun") if self._stream else self._resend(head.stream)
         self._stream = Stream(head, self._mark(head), self._cuts, self._silero, self._settings)
         return said
+
+    def _leave(self, stream: Stream, reason: str) -> list[Said]:
+        """Goes through what is here of a stream; what is not is a gap."""
+        said = [message for frame in stream.order.take(stream.order.waiting) for message in stream.feed(frame)]
+        return said + stream.abandon(self._head.next_position, reason)
 
     def _mark(self, head: AudioHead) -> Mark:
         if mark := self._cuts.mark(head.stream):
@@ -138,12 +157,15 @@ class Listener:
         said = []
         for cut in self._cuts.cuts():
             if cut.stream != stream and cut.kind in (OPEN, SPEECH):
-                cut = replace(cut, kind="failed", reason="overrun")
-                self._cuts.put(cut)
-            if cut.kind not in (OPEN, SPEECH):
+                said.append(self._fail(cut, "overrun"))
+            elif cut.kind not in (OPEN, SPEECH):
                 said.append(entry_of(self.source, cut))
         self._cuts.commit()
         return said
+
+    def _fail(self, cut: Cut, reason: str) -> Failed:
+        self._cuts.put(cut := replace(cut, kind=FAILED, reason=reason))
+        return entry_of(self.source, cut)
 
     def _watch(self, now_s: float) -> None:
         silent = self._head.state == "live" and now_s - self._head_s > CAPTURE_SILENT_S

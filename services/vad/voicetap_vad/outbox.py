@@ -107,7 +107,9 @@ class Outbox:
             case JournalHead():
                 self.journal_heard = True
                 self._forget([id_ for known in event.committed for id_ in self._up_to(known)])
-            case Job() | Final() | Failed() | Gap():
+            case Failed():  # whoever has the job may still be first
+                self._items.setdefault(event.utterance_id.source, {})[event.utterance_id] = _Item(event)
+            case Job() | Final() | Gap():
                 items = self._items.setdefault(event.utterance_id.source, {})
                 items.setdefault(event.utterance_id, _Item(event))
                 self._bound(items)

@@ -3,11 +3,11 @@
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from voicetap import links, sources
+from voicetap import links, runtime, sources
 from voicetap.bus import Sender
 from voicetap.codec import UtteranceId
 from voicetap.crashpoint import crashpoint
@@ -33,7 +33,8 @@ GATHER_S = 0.098  # until three frames more are here: no onset is seen with fewe
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
 STATE_S = 0.1
 STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
-DRAIN_S = 3.5  # of the 5 s in which the whole bundle stops
+DRAIN_S = 2.4  # of the 5 s in which the whole bundle stops
+GIVE_UP_S = 0.3  # for journal to hear of what has no text by then
 _WORKER = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
 
 log = logging.getLogger("vad")
@@ -180,16 +181,40 @@ class Service:
                 self._results.send(Status(source=state.source, state=state.state, detail=state.detail, wall_ns=wall_ns))
 
     def drain(self) -> None:
-        """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on."""
+        """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on.
+
+        Where all of the box ends there will be none: then what has no text in time is given up, and that is said.
+        """
         now_s = time.monotonic()
-        patience_s, deadline_s = now_s + STOPPING_PATIENCE_S, now_s + DRAIN_S
-        while time.monotonic() < deadline_s and self._is_draining(time.monotonic() < patience_s):
-            self._node.wait(self.wait_s())
-            self.turn()
-            self._node.beat()
+        is_last = runtime.is_ending(self._node.settings.runtime_dir)
+        listeners = self._listeners.values()
+        self._turn_while(lambda: not all(listener.is_over for listener in listeners), now_s + STOPPING_PATIENCE_S)
+        if is_last:
+            self._end(listener for listener in listeners if not listener.is_over)
+        self._turn_while(self._is_delivering, now_s + DRAIN_S)
+        if is_last:
+            self._end(listener for listener in listeners if listener.state().state != "drained")
+            self._give_up()
+            self._turn_while(self._is_delivering, time.monotonic() + GIVE_UP_S)
         self._show_states()
         self._node.beat_now()
 
-    def _is_draining(self, patient: bool) -> bool:
-        listeners = self._listeners.values()
-        return any(listener.state().state != "drained" if listener.is_over else patient for listener in listeners)
+    def _turn_while(self, question: Callable[[], bool], deadline_s: float) -> None:
+        while time.monotonic() < deadline_s and question():
+            self._node.wait(self.wait_s())
+            self.turn()
+            self._node.beat()
+
+    def _is_delivering(self) -> bool:
+        """Whether something of what was heard to its end is not committed yet."""
+        return any(listener.is_over and listener.state().state != "drained" for listener in self._listeners.values())
+
+    def _end(self, listeners: Iterable[Listener]) -> None:
+        for listener in listeners:
+            self._send(listener.end(), time.monotonic())
+
+    def _give_up(self) -> None:
+        failed = [entry for listener in self._listeners.values() for entry in listener.give_up()]
+        if failed:
+            log.warning("stopping: %d utterances were not transcribed", len(failed))
+        self._send(failed, time.monotonic())

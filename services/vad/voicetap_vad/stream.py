@@ -111,12 +111,12 @@ class Stream:
         self._cuts.commit()
         return said
 
-    def abandon(self, last_position: int) -> list[Said]:
+    def abandon(self, last_position: int, reason: str) -> list[Said]:
         """The stream is over, and frames that are not here will never come. `last_position`: how long it was."""
         said = self._collect(lambda cut: True)
         said += self.close("source_lost")
         if last_position > self._decided_end:
-            said.append(self._add_gap(self._mark.seq, last_position, 0, "overrun"))
+            said.append(self._add_gap(self._mark.seq, last_position, 0, reason))
         self._cuts.commit()
         return said
 

@@ -28,6 +28,7 @@ POKE_S = 0.02  # while supervisord starts or stops its programs
 TICK_S = 0.5
 ASK_S = 2.0  # between two questions to supervisord, when nothing happens
 STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
+SETTLE_S = 1.5  # for programs that are just being started
 DYING_S = 0.4  # from SIGKILL to the end of a process
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -120,10 +121,11 @@ class Supervise:
             self._told = max(self._told, 1)
 
     def _stop(self) -> None:
-        if "capture" in self._box.runs:  # which asks whether the source ends here, or only this process
-            (self._box.runtime_dir / "stopping").touch()
-        self._child.terminate()
         deadline_s = time.monotonic() + STOP_S
+        self._settle()
+        if "capture" in self._box.runs:
+            runtime.say_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
+        self._child.terminate()
         while self._child.poll() is None:
             if self._told > 1 or time.monotonic() > deadline_s:
                 self._child.kill()  # and its children die with it
@@ -132,6 +134,22 @@ class Supervise:
             self._wait(POKE_S)
         while self._orphans() and time.monotonic() < deadline_s + DYING_S:
             self._wait(POKE_S)
+
+    def _settle(self) -> None:
+        """What died a moment ago comes back first: to end what is being said takes all of them."""
+        deadline_s = time.monotonic() + SETTLE_S
+        with contextlib.suppress(*Unreachable):
+            while self._told < 2 and time.monotonic() < deadline_s and not self._is_settled():
+                self._rpc.poke()
+                self._wait(POKE_S)
+
+    def _is_settled(self) -> bool:
+        """Whether every program is there that can be, and past its imports: before that, a signal is its end."""
+        return all(
+            runtime.is_alive(each.pid) and runtime.Lock(self._box.runtime_dir, each.name).owner() == each.pid
+            for each in self._rpc.processes()
+            if each.name != "watchdog" and (each.pid or each.exit_status != runtime.EX_CONFIG)
+        )
 
     def _orphans(self) -> bool:
         """Whether a program that was killed with supervisord still holds its lock."""

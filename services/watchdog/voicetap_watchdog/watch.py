@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from voicetap import crashloop, links
+from voicetap import crashloop, links, runtime
 from voicetap.bus import Receiver
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import Heartbeat, Status
@@ -122,7 +122,7 @@ class Watch:
     def _listing(self, process: Process) -> Listing:
         starts_s = crashloop.starts_of(self._node.settings.runtime_dir, f"voicetap {process.name}")
         wait_s = crashloop.wait_s(starts_s, time.monotonic())  # or half of it, if this start is among them
-        age_s = _age_s(process.pid) - wait_s
+        age_s = runtime.age_s(process.pid) - wait_s
         return Listing(process.name, process.state, process.pid, process.exit_status, age_s)
 
     def _open(self, pid: int) -> None:
@@ -143,13 +143,3 @@ class Watch:
         level = logging.ERROR if report.state in ("flapping", "failed") else logging.WARNING
         log.log(level, "%s %s: %s", report.name, report.state, report.detail)
         self._results.send(Status(source=report.name, state=report.state, detail=report.detail, wall_ns=time.time_ns()))
-
-
-def _age_s(pid: int) -> float:
-    """How long the process has been running, by the kernel's clock; 0 when it does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
