@@ -6,11 +6,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rig import processes
 from voicetap import config
 from voicetap.settings import Settings
+
+# The same examples every time, and however long one takes: the machine may be busy.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture

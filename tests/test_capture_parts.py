@@ -4,7 +4,7 @@ import math
 from array import array
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, ReplayRequest
@@ -38,7 +38,6 @@ def pieces(pcm: bytes, sizes: list[int]) -> list[bytes]:
 SIZES = st.lists(st.integers(1, 2000), min_size=1, max_size=8)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(samples=st.integers(0, 6000), sizes=SIZES)
 def test_frames_do_not_depend_on_the_blocks(samples, sizes):
     pcm = array("h", [index % 30000 for index in range(samples)]).tobytes()
@@ -283,7 +282,6 @@ def tone(rate_hz: int, seconds: float, frequency_hz: float, amplitude: int = 20_
     return array("h", [round(amplitude * math.sin(angle)) for angle in angles]).tobytes()
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(rate_hz=st.sampled_from([8000, 44_100, 48_000]), sizes=SIZES)
 def test_resampling_does_not_depend_on_the_blocks(rate_hz, sizes):
     pcm = tone(rate_hz, 0.2, 440)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rig.vad import make_frame
 from voicetap_vad.repair import ASK_AGAIN_S, MAX_AHEAD, MAX_ASKED, Order
 
-EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
+EFFORT = effort(max_examples=40)
 
 
 def taken(order: Order) -> list[int]:

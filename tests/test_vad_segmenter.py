@@ -14,7 +14,7 @@ SETTINGS = VadSettings()
 SMALL = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
 LIVELY = replace(SMALL, endpoint_ms=160, min_speech_ms=0, tail_ms=64, pre_roll_ms=96)
 SPEECH, QUIET = 0.9, 0.05
-EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
+EFFORT = effort(max_examples=40)
 
 runs = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=30

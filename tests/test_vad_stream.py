@@ -15,7 +15,7 @@ from voicetap_vad.cutlist import CutList, Mark
 from voicetap_vad.stream import Said, Stream
 
 SETTINGS = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
-EFFORT = effort(max_examples=40, deadline=None, derandomize=True)
+EFFORT = effort(max_examples=40)
 ENTRIES = (Job, Final, Failed, Gap)
 
 
