@@ -116,11 +116,7 @@ def attack(siege: Siege, given: Plan, report: Report) -> None:
         if fault.kind != "pause":
             siege.wound(victims)
         report.faults[f"{fault.kind} {fault.service}"] += bool(victims) or fault.kind == "intrude"
-    until_s = time.monotonic() + PATIENCE_S
-    while (pending := crashes.pending(given.moments, siege.runtime_dir)) and time.monotonic() < until_s:
-        for kind, service in crashes.provoke(pending):
-            nemesis.inject(nemesis.Fault(kind, service, 0), siege.runtime_dir)
-        siege.listen(1.0)
+    pending = siege.reach(given.moments, PATIENCE_S)
     for moment in set(given.moments) - set(pending):
         report.faults[f"{given.signal} at a moment of {moment.partition('.')[0]}"] += 1
 

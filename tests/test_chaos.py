@@ -70,14 +70,8 @@ def under_crashes(attacked: Callable, runtime_dir: Path, monkeypatch, moments: l
     monkeypatch.setenv("VOICETAP_CRASH", crashes.plan(moments, what, seed=len(what)))
 
     def attack(siege: Siege) -> None:
-        deadline_s = time.monotonic() + REACH_S
         siege.listen(1.0)
-        while (pending := crashes.pending(moments, runtime_dir)) and time.monotonic() < deadline_s:
-            for kind, service in crashes.provoke(pending):
-                nemesis.inject(Fault(kind, service, 0), runtime_dir)
-                siege.listen(0.3)
-            siege.listen(0.5)
-        assert pending == [], "moments that nobody came to"
+        assert siege.reach(moments, REACH_S) == [], "moments that nobody came to"
 
     attacked(attack, "max", **{"capture.ring_s": 10})
 

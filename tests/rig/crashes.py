@@ -56,4 +56,8 @@ def provoke(moments: Iterable[str]) -> list[tuple[str, str]]:
     return ends + [_BRINGS[moment] for moment in moments if moment in _BRINGS]
 
 
-_BRINGS = {"watchdog.killed": ("stop", "capture"), "capture.replay": ("kill", "vad")}
+_BRINGS = {
+    "watchdog.killed": ("stop", "capture"),
+    "capture.replay": ("kill", "vad"),
+    "journal.history": ("ask", "journal"),
+}

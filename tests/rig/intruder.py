@@ -2,13 +2,14 @@
 
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import zmq
 
 from voicetap.codec import encode
-from voicetap.messages import AudioProgress, JournalHead
+from voicetap.messages import AudioProgress, HistoryRequest, JournalHead
 
 BYTES = (
     b"GET / HTTP/1.1\r\nHost: voicetap\r\n\r\n",
@@ -36,7 +37,14 @@ def intrude(runtime_dir: Path) -> None:
     with zmq.Context() as context, ExitStack() as stack:
         for path in paths:
             if not path.name.startswith("supervisor"):
-                _push(stack.enter_context(context.socket(zmq.PUSH)), path)
+                _push(stack.enter_context(context.socket(zmq.PUSH)), path, MESSAGES)
+        time.sleep(SETTLE_S)
+
+
+def ask(runtime_dir: Path) -> None:
+    """Asks journal for its history, and does not wait for the answer."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as pusher:
+        _push(pusher, runtime_dir / "history", [[encode(HistoryRequest(requester="nobody", since=1, limit=10))]])
         time.sleep(SETTLE_S)
 
 
@@ -47,9 +55,9 @@ def _shout(path: Path, data: bytes) -> None:
         shouter.sendall(data)
 
 
-def _push(pusher: zmq.Socket, path: Path) -> None:
+def _push(pusher: zmq.Socket, path: Path, messages: Iterable[list[bytes]]) -> None:
     pusher.linger = 0
     pusher.connect(f"ipc://{path}")
-    for parts in MESSAGES:
+    for parts in messages:
         with suppress(zmq.Again):
             pusher.send_multipart(parts, zmq.NOBLOCK)

@@ -40,8 +40,8 @@ def plan(
 
 def inject(fault: Fault, runtime_dir: Path) -> list[int]:
     """Does it to one process of the service, or to the whole box; the pids hurt, none when none is there just now."""
-    if fault.kind == "intrude":
-        intruder.intrude(runtime_dir)
+    if fault.kind in _STRANGERS:
+        _STRANGERS[fault.kind](runtime_dir)
         return []
     victims = find(fault.service, runtime_dir)
     _send(_SIGNALS[fault.kind], victims)
@@ -73,6 +73,7 @@ def _command_of(process: psutil.Process) -> list[str]:
         return []
 
 
+_STRANGERS = {"intrude": intruder.intrude, "ask": intruder.ask}
 _SIGNALS = {
     "kill": signal.SIGKILL,
     "stop": signal.SIGSTOP,

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from voicetap.messages import Entry
 from voicetap_bundle import Bundle
 from voicetap_bundle.beats import Beats
 
-from . import judge, processes
+from . import crashes, judge, nemesis, processes
 from .world import World
 
 HEAL_S = 60.0
@@ -53,10 +55,26 @@ class Siege:
         self._look()
         return {name: beat.message.pid for name, beat in self._beats.latest.items()}
 
+    def is_up(self, service: str) -> bool:
+        """Whether a process of it is at work: one that has just begun would not even notice a SIGTERM in its name."""
+        self._look()
+        beats = [beat.message for beat in self._beats.latest.values() if beat.message.service == service]
+        return any(beat.state in ALIVE and psutil.pid_exists(beat.pid) for beat in beats)
+
     def spawned(self) -> int:
         """How many processes supervisord has started, in the life of the bundle."""
         logs = (self.runtime_dir / "log").glob("supervisord.log*")
         return sum(path.read_text().count(" spawned: ") for path in logs)
+
+    def reach(self, moments: list[str], within_s: float) -> list[str]:
+        """Lets time pass, and brings services to these moments; those that nobody came to in time."""
+        deadline_s = time.monotonic() + within_s
+        while (pending := crashes.pending(moments, self.runtime_dir)) and time.monotonic() < deadline_s:
+            for kind, service in crashes.provoke(pending):
+                if self.is_up(service):
+                    nemesis.inject(nemesis.Fault(kind, service, 0), self.runtime_dir)
+            self.listen(1.0)
+        return pending
 
     def run(self, attack: Callable[["Siege"], None]) -> list[str]:
         """Attacks, waits until all is healed and delivered, and listens to the end; what never came to its end."""
