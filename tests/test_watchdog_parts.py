@@ -1,7 +1,10 @@
 """The watchdog's edges: supervisord's events, its RPC when it hangs, systemd, the pulse, and health's verdict."""
 
 import os
+import select
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from voicetap.messages import Heartbeat, SourceState
 from voicetap_watchdog import health, notify, rpc
 from voicetap_watchdog.listener import OK, READY, Listener
-from voicetap_watchdog.pulse import Pulse
+from voicetap_watchdog.pulse import Pulse, Victim
 from voicetap_watchdog.rpc import Supervisord, Unreachable
 
 EVENT = b"ver:3.0 server:voicetap serial:1 pool:watchdog poolserial:1 eventname:TICK_5 len:10\nwhen:12345\n"[:-1]
@@ -89,6 +92,23 @@ def test_a_reader_of_the_pulse_that_was_late_condemns_nobody(tmp_path: Path):
     (tmp_path / "p").write_text("2")
     assert not pulse.has_stopped(500)
     assert not pulse.has_stopped(600), "both were stopped, and the reader looks first"
+
+
+def test_a_death_is_noticed_at_once_and_said_once():
+    victim = Victim()
+    assert victim.fds == [] and not victim.is_dead()
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        victim.follow(process.pid)
+        [fd] = victim.fds
+        victim.follow(process.pid)
+        assert victim.fds == [fd] and not victim.is_dead()
+        process.kill()
+        assert select.select(victim.fds, [], [], 5)[0] == [fd]
+        assert victim.is_dead() and not victim.is_dead() and victim.fds == []
+        process.communicate()
+    victim.follow(process.pid)
+    assert victim.fds == [], "of a process that is gone"
 
 
 def beat(position_s: float = 0.0, source: str = "live", state: str = "ready", boot_id: str = "a") -> Heartbeat:

@@ -4,6 +4,9 @@ Only changes are compared, by the reader's own clock: neither a clock that jumps
 stopped can condemn a watchdog that works.
 """
 
+import os
+import select
+from contextlib import suppress
 from pathlib import Path
 
 LATE_S = 1.0  # between two looks: the reader was stopped, and perhaps all others too
@@ -35,3 +38,28 @@ class Pulse:
         elif was_late:
             self._until_s = max(self._until_s, now_s + self._silent_s)
         return now_s > self._until_s
+
+
+class Victim:
+    """A process whose death is noticed at once: supervisord would take a second or two to."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self._pid = 0
+
+    def follow(self, pid: int) -> None:
+        if pid != self._pid:
+            self._forget()
+            with suppress(ProcessLookupError):  # dead already, and another will be named soon
+                self.fds, self._pid = [os.pidfd_open(pid)], pid
+
+    def is_dead(self) -> bool:
+        """True once."""
+        if is_dead := bool(self.fds) and bool(select.select(self.fds, [], [], 0)[0]):
+            self._forget()
+        return is_dead
+
+    def _forget(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+        self.fds, self._pid = [], 0

@@ -21,7 +21,7 @@ from voicetap import config, crashloop, logs, runtime
 from voicetap.config import SettingsError
 
 from .box import Box
-from .pulse import Pulse
+from .pulse import Pulse, Victim
 from .rpc import Process, Supervisord, Unreachable
 
 POKE_S = 0.02  # while supervisord starts or stops its programs
@@ -45,9 +45,10 @@ class Inbox:
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
 
-    def wait(self, timeout_s: float) -> bytes:
-        """Those that have come, after waiting at most `timeout_s` for the first."""
-        return os.read(self._read_fd, 64) if select.select([self._read_fd], [], [], timeout_s)[0] else b""
+    def wait(self, timeout_s: float, *others: int) -> bytes:
+        """Those that have come, after waiting at most `timeout_s` for the first, or for another descriptor."""
+        ready = select.select([self._read_fd, *others], [], [], timeout_s)[0]
+        return os.read(self._read_fd, 64) if self._read_fd in ready else b""
 
 
 class Supervise:
@@ -60,6 +61,7 @@ class Supervise:
         self._rpc = Supervisord(str(box.socket))
         limits = box.settings.watchdog
         self._pulse = Pulse(box.pulse, limits.silent_s, limits.start_s)
+        self._watchdog = Victim()
         self._told = 0  # how often to stop
         self._starts_s: list[float] = []
         self._child: subprocess.Popen | None = None
@@ -78,7 +80,7 @@ class Supervise:
         while time.monotonic() < again_s and not self._told:
             self._wait(POKE_S)
         self._starts_s = [*self._starts_s[-9:], time.monotonic()]
-        self._pulse.rearm(time.monotonic())
+        self._rearm()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "voicetap_watchdog.supervisord", "-c", str(deploy() / "supervisord.conf")],
             env=self._box.environment(os.environ, sys.executable),
@@ -91,32 +93,41 @@ class Supervise:
         """Until supervisord is dead or we are told to stop."""
         answered_s, ask_s = time.monotonic(), 0.0
         while self._child.poll() is None and not self._told:
-            is_silent = self._pulse.has_stopped(time.monotonic())
+            is_silent, is_dead = self._pulse.has_stopped(time.monotonic()), self._watchdog.is_dead()
             with contextlib.suppress(*Unreachable):
-                if is_silent or time.monotonic() >= ask_s:
+                if is_dead:
+                    self._rearm()
+                    self._rpc.poke()
+                if is_silent or is_dead or time.monotonic() >= ask_s:
                     processes = self._rpc.processes()
                     answered_s = time.monotonic()
                     # the first turn of its loop would wait a second before it starts anything
                     is_starting = any(process.state == "STOPPED" for process in processes)
                     ask_s = answered_s + (0 if is_starting else ASK_S)
-                    if is_silent:
-                        self._kill_watchdog(processes, answered_s)
+                    self._watch_the_watchdog(processes, is_silent)
             if time.monotonic() - answered_s > FROZEN_S:
                 log.error("supervisord does not answer: killing it")
                 self._child.kill()
             self._wait(TICK_S if time.monotonic() < ask_s else POKE_S)
 
-    def _kill_watchdog(self, processes: tuple[Process, ...], now_s: float) -> None:
+    def _watch_the_watchdog(self, processes: tuple[Process, ...], is_silent: bool) -> None:
+        for process in (process for process in processes if process.name == "watchdog" and process.pid):
+            self._watchdog.follow(process.pid)
+            if is_silent:
+                log.error("the watchdog is silent: killing it")
+                self._rearm()
+                self._rpc.kill(process)
+
+    def _rearm(self) -> None:
+        """Another watchdog is about to start, perhaps after waiting because it keeps crashing."""
+        now_s = time.monotonic()
         starts_s = crashloop.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
         self._pulse.rearm(now_s + crashloop.wait_s(starts_s, now_s))
-        for process in processes:
-            if process.name == "watchdog" and process.pid:
-                log.error("the watchdog is silent: killing it")
-                self._rpc.kill(process)
 
     def _wait(self, timeout_s: float) -> None:
         """For a signal; a parent that has died counts as one."""
-        self._told += sum(number != signal.SIGCHLD for number in self._inbox.wait(timeout_s))
+        arrived = self._inbox.wait(timeout_s, *self._watchdog.fds)
+        self._told += sum(number != signal.SIGCHLD for number in arrived)
         if self._parent_pid and os.getppid() != self._parent_pid:
             self._told = max(self._told, 1)
 
