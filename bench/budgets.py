@@ -6,6 +6,7 @@ The machine should have nothing else to do. Times of decoding mean something onl
 
 import argparse
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
 
 import measurements as measure
+import recovery
 from rich.console import Console
 from rich.table import Table
 
@@ -112,9 +114,11 @@ def speech(engine, directory, utterances):
 
 
 def faults(engine, directory, repeats):
-    for key, fault in (("kill", signal.SIGKILL), ("freeze", signal.SIGSTOP)):
-        times_s = measure.recovery(engine, directory, fault, repeats)
-        worst_s = {name: max(values) for name, values in times_s.items()}
+    path = recovery.phrases(directory, recovery.seconds_of(repeats * 10))
+    with recovery.bundle(f"file:{path}", engine=engine.engine, model=engine.model) as box:
+        cells = recovery.attack(box, box.programs, repeats, random.Random(1))
+    for key, kind in (("kill", signal.SIGKILL), ("freeze", signal.SIGSTOP)):
+        worst_s = {name: max(cells[name, kind].beat_s) for name in box.programs}
         slowest_s = max(value for name, value in worst_s.items() if not name.startswith("transcribe"))
         yield key, (slowest_s, by_program(worst_s, lambda value: f"{value:.2f}"))
 

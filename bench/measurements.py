@@ -1,7 +1,6 @@
 """What bench/budgets.py measures, each on a real bundle or a real model. Returns plain numbers."""
 
 import os
-import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -142,23 +141,3 @@ def _listen(box: Bundle, ends: list[int]) -> Speaking:
 def _end_within(final: Final, ends: list[int]) -> int:
     frame_s = FRAME_BYTES / 2 / speech.RATE_HZ
     return max(end for end in ends if end * frame_s <= final.end_s)
-
-
-def recovery(engine: Engine, directory: Path, fault: signal.Signals, repeats: int) -> dict[str, list[float]]:
-    """Seconds from the fault until a new process of the program is ready, while somebody speaks."""
-    path, _ = _with_known_ends(directory, 40)
-    with Bundle(f"file:{path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
-        return {name: [_restart_s(box, name, fault) for _ in range(repeats)] for name in box.programs}
-
-
-def _restart_s(box: Bundle, name: str, fault: signal.Signals) -> float:
-    old = next(row for row in box.status()["services"] if row["name"] == name)
-    start_s = time.monotonic()
-    os.kill(old["pid"], fault)
-    processes.eventually(lambda: _is_new(box, name, old["pid"]), 60, f"{name} is back")
-    return time.monotonic() - start_s
-
-
-def _is_new(box: Bundle, name: str, old_pid: int) -> bool:
-    row = next(row for row in box.status()["services"] if row["name"] == name)
-    return row["pid"] not in (0, old_pid) and row["state"] in ("ready", "busy")
