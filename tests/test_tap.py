@@ -178,15 +178,26 @@ def test_what_retention_deleted_is_passed_over(fake, settings):
         assert hear(tap, fake, 10) == list(range(11, 21))
 
 
-def test_what_a_full_disk_lost_is_heard_again_under_the_same_number(fake, settings):
+def test_what_a_power_cut_took_is_heard_again(fake, settings):
     with Tap(settings=settings) as tap:
         meet(tap, fake)
         fake.say(5)
         assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
-        fake.next_seq = 4  # it was killed before it could store the last two
+        fake.next_seq = 4  # the last two were not on the disk yet
         fake.head()
         fake.say(3)
         assert hear(tap, fake, 3) == [4, 5, 6]
+
+
+def test_what_journal_could_not_store_yet_is_heard_once(fake, settings):
+    with Tap(settings=settings) as tap:
+        meet(tap, fake)
+        fake.say(1)
+        for number in (2, 3, 2):
+            fake.transcript.send(final(number))
+        assert hear(tap, fake, 3) == [1, 0, 0]
+        fake.say(3)  # 2 and 3 again, stored now
+        assert numbers(take(tap, 1)) == [4] and tap.next_seq == 5
 
 
 def test_history_without_a_journal_says_so(settings):

@@ -150,7 +150,7 @@ class Final:
     decode_s: float = 0.0
     attempt: int = 0
     is_final: bool = True
-    journal_seq: int = 0  # given by journal; gapless
+    journal_seq: int = 0  # given by journal when it is stored; gapless
 
 
 @message

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from . import links
 from .bus import Bus
+from .codec import UtteranceId
 from .config import load
 from .durable import Memory, Position
 from .messages import (
@@ -49,8 +50,8 @@ class Tap:
     The first time it begins at `since`, or with the oldest entry. Asking for the next entry says that the last one is
     done with: killed before that, the reader gets that one again, and never misses any. One reader per name.
     `interims`, `events`: also the words while they are spoken, and speech and status events.
-    `source`: only this one. A plain Tap yields each Final, Failed and Gap once, in order of `journal_seq`;
-    `next_seq` is where a later Tap goes on. Not safe to share between threads.
+    `source`: only this one. A plain Tap yields each Final, Failed and Gap once, in order of `journal_seq`; that is 0
+    while journal's disk is full. `next_seq` is where a later Tap goes on. Not safe to share between threads.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Tap:
         self._source = source
         self._name = f"tap-{secrets.token_hex(6)}"
         self._ahead: dict[int, Entry] = {}
+        self._early: set[UtteranceId] = set()  # heard before they had a number
         self._ready: deque[tuple[Heard, Position | None]] = deque()
         self._asked_s = 0.0
         self._end_seq: int | None = None  # journal's head in its last answer
@@ -172,6 +174,8 @@ class Tap:
     def _take_entry(self, entry: Entry) -> None:
         if self._memory and not self._is_met:
             return  # it may be another journal than the one remembered; once that is known, it is asked for
+        if not entry.journal_seq:
+            return self._take_early(entry)
         if self._next_seq is None:
             self._next_seq = entry.journal_seq
         if entry.journal_seq >= self._next_seq:
@@ -180,17 +184,24 @@ class Tap:
         if self._ahead:
             self._ask()
 
+    def _take_early(self, entry: Entry) -> None:
+        """journal's disk is full: the entry comes again with its number, when it is stored."""
+        if entry.utterance_id not in self._early and self._wanted(entry):
+            self._early.add(entry.utterance_id)
+            self._ready.append((entry, None))
+
     def _release(self) -> None:
         while (entry := self._ahead.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
-            if self._wanted(entry):
+            if entry.utterance_id in self._early:
+                self._early.remove(entry.utterance_id)
+            elif self._wanted(entry):
                 self._ready.append((entry, Position(self.journal_id, self._next_seq)))
 
     def _follow(self, journal_id: str, first_seq: int, head_seq: int) -> None:
         if self._next_seq is not None and (self._next_seq > head_seq or self.journal_id not in ("", journal_id)):
             self._ahead.clear()
-            # A journal that began anew: all it has is new. Else it lost what a full disk kept it from storing, and
-            # that comes again, with the same numbers.
+            # A journal that began anew: all it has is new. Else a power cut took its last entries, and they come again.
             self._next_seq = head_seq if self.journal_id == journal_id else first_seq
         self.journal_id, self._is_met = journal_id, True
         if self._next_seq is None:

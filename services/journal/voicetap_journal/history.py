@@ -1,7 +1,6 @@
 """Answers to those who ask for entries they missed: one bounded answer a turn, so that asking starves nobody."""
 
 import re
-from collections.abc import Iterable
 
 from voicetap.bus import Receiver, Sender
 from voicetap.crashpoint import crashpoint
@@ -37,12 +36,12 @@ class History:
             else:
                 self._waiting[request.requester] = request
 
-    def answer_one(self, unstored: Iterable[Entry], head_seq: int) -> None:
-        """The request that has waited longest; `unstored` entries follow those in the store."""
+    def answer_one(self) -> None:
+        """The request that has waited longest."""
         if not self._waiting:
             return
         request = self._waiting.pop(next(iter(self._waiting)))
-        entries = self._entries(request, unstored)
+        entries = self._store.read(request.since, max(0, min(request.limit, MAX_ENTRIES)), MAX_ANSWER_BYTES)
         topic = f"history/{request.requester}"
         crashpoint("journal.history")
         for entry in entries:
@@ -52,18 +51,11 @@ class History:
                 requester=request.requester,
                 journal_id=self._store.journal_id,
                 first_seq=_first_seq(request, entries, self._store.first_seq),
-                next_seq=entries[-1].journal_seq + 1 if entries else head_seq,
-                head_seq=head_seq,
+                next_seq=entries[-1].journal_seq + 1 if entries else self._store.next_seq,
+                head_seq=self._store.next_seq,
             ),
             topic,
         )
-
-    def _entries(self, request: HistoryRequest, unstored: Iterable[Entry]) -> list[Entry]:
-        limit = max(0, min(request.limit, MAX_ENTRIES))
-        if entries := self._store.read(request.since, limit, MAX_ANSWER_BYTES):
-            return entries
-        later = [entry for entry in unstored if entry.journal_seq >= max(1, request.since)]
-        return sorted(later, key=lambda entry: entry.journal_seq)[:limit]
 
 
 def _first_seq(request: HistoryRequest, entries: list[Entry], oldest_seq: int) -> int:

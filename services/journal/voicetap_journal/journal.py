@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 from voicetap import links, runtime
 from voicetap.codec import UtteranceId
@@ -31,7 +32,8 @@ log = logging.getLogger("journal")
 class Journal:
     """Each turn takes what waits, stores it in one transaction, then publishes and acknowledges it.
 
-    While the file cannot be written entries are published all the same, from memory, but not acknowledged.
+    While the file cannot be written entries are published all the same, but not acknowledged, and without a number: a
+    number that was published belongs to its entry for ever, and this process may die before it can store any.
     """
 
     def __init__(self, node: Node, store: Store, settings: JournalSettings):
@@ -55,8 +57,7 @@ class Journal:
         self._history.take_requests()
         released = self._order.release(now_s)
         self._unstored |= {entry.utterance_id: entry for entry in released}
-        self._store_all(now_s)
-        for entry in released:
+        for entry in self._store_all(now_s) or [replace(entry, journal_seq=0) for entry in released]:
             crashpoint("journal.entry.acknowledged")
             self._transcript.send(entry)
             crashpoint("journal.entry.published")
@@ -64,7 +65,7 @@ class Journal:
             self._acknowledge(utterance_id)
         if released or now_s >= self._next_head_s:
             self._publish_head(now_s)
-        self._history.answer_one(self._unstored.values(), self._order.next_seq)
+        self._history.answer_one()
         self._retire(now_s)
         self._node.queue_depth = len(self._unstored) + self._order.waiting()
         self._node.drops = self._refused + self._history.refused
@@ -107,9 +108,10 @@ class Journal:
         self._order.take(entry, now_s)
         self._unstored[entry.utterance_id] = entry
 
-    def _store_all(self, now_s: float) -> None:
+    def _store_all(self, now_s: float) -> list[Entry]:
+        """Those whose turn has come, in order, once they are stored; what waits for its turn is stored, too."""
         if not self._unstored or now_s < self._next_write_s:
-            return
+            return []
         streams = {key: self._order.streams[key] for key in {id_[:2] for id_ in self._unstored}}
         crashpoint("journal.entry.taken")
         try:
@@ -117,12 +119,14 @@ class Journal:
         except Unwritable as error:
             self._next_write_s = now_s + RETRY_S
             self._report("degraded", f"what was said is kept in memory only: {error}")
-            return
+            return []
         crashpoint("journal.entry.stored")
-        for entry in self._unstored.values():
+        stored = sorted(self._unstored.values(), key=lambda entry: entry.journal_seq)
+        for entry in stored:
             self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=entry.journal_seq))
         self._unstored.clear()
         self._report("ready", "")
+        return [entry for entry in stored if entry.journal_seq]
 
     def _acknowledge(self, utterance_id: UtteranceId) -> None:
         if utterance_id not in self._unstored:
@@ -144,7 +148,7 @@ class Journal:
         head = JournalHead(
             journal_id=self._store.journal_id,
             first_seq=self._store.first_seq,
-            next_seq=self._order.next_seq,
+            next_seq=self._store.next_seq,
             committed=self._watermarks(),
         )
         self._commits.send(head)
