@@ -73,6 +73,15 @@ def test_an_early_entry_waits_for_those_before_it_and_not_for_ever():
     assert order.streams["mic", "ab12"].complete_to() == 2
 
 
+def test_at_the_end_of_all_nobody_waits_any_more():
+    order = Order(next_seq=1, wait_s=WAIT_S)
+    for number in (2, 5, 4):
+        order.take(final(number), 0.0)
+    assert order.release(1.0) == []
+    order.stop_waiting()
+    assert numbers_of(order.release(1.0)) == [2, 4, 5]
+
+
 def test_nobody_waits_when_too_many_wait():
     order = Order(next_seq=1, wait_s=WAIT_S)
     for number in range(2, MAX_WAITING + 3):

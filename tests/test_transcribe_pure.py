@@ -153,6 +153,16 @@ def test_deadline_grows_with_the_sound():
 # ---- ledger
 
 
+def test_a_decode_is_owed_until_somebody_has_an_entry_for_it():
+    ledger = Ledger()
+    assert not ledger.is_owing
+    ledger.receive(job())
+    ledger.start()
+    assert ledger.is_owing and ledger.results == ()
+    ledger.hear(Committed(utterance_id=job().utterance_id, journal_seq=1))  # vad has given it up
+    assert ledger.decoding and not ledger.is_owing
+
+
 def test_one_job_at_a_time_and_all_are_held():
     ledger = Ledger()
     ledger.receive(job(1))

@@ -180,3 +180,16 @@ def test_a_draining_or_loading_worker_gets_nothing(outbox):
     for state in ("starting", "draining"):
         busy = WorkerReport(worker="w1", boot_id="b1", state=state, received=0, decoding=(), holding=())
         assert sent(outbox.step(busy, 0.1)) == []
+
+
+def test_what_is_given_up_is_told_whoever_has_it(outbox):
+    outbox.step(job(1), 0.0)
+    outbox.step(job(2), 0.0)
+    assert sent(outbox.step(report(), 0.1)) == [("w1", id_of(1))]
+    given_up = [
+        Failed(utterance_id=id_of(n), source="mic", start_s=0, end_s=1, wall_ns=0, reason="stopped") for n in (1, 2)
+    ]
+    assert [told(outbox.step(failed, 0.2)) for failed in given_up] == [[given_up[0]], [given_up[1]]]
+    assert sent(outbox.step(report(received=1, holding=(id_of(1),)), 0.3)) == []
+    outbox.step(Committed(utterance_id=id_of(1), journal_seq=1), 0.4)
+    assert told(outbox.step(None, 0.3 + RESEND_S)) == [given_up[1]]

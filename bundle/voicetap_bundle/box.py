@@ -68,7 +68,7 @@ class Bundle:
         self._detached = detached
         self._process: subprocess.Popen | None = None
         self._closing = ExitStack()
-        self._stop_asked = False
+        self.stop_asked = False
 
     def __enter__(self) -> "Bundle":
         return self.start()
@@ -109,7 +109,7 @@ class Bundle:
             stderr=self._words,
             start_new_session=True,  # so that a terminal's Ctrl-C reaches this process alone
         )
-        if self._stop_asked:  # by a signal that came before there was anything to end
+        if self.stop_asked:  # by a signal that came before there was anything to end
             self._process.terminate()
 
     def wait_until_ready(self, within_s: float) -> None:
@@ -194,14 +194,14 @@ class Bundle:
 
     def ask_to_stop(self) -> None:
         """Ends everything in order, and returns at once; asked again, without order. For signal handlers."""
-        self._stop_asked = True
+        self.stop_asked = True
         if self.is_running():
             self._process.terminate()
 
     def stop(self) -> None:
         """Ends everything in order and removes what is left of it. May be called again."""
         if self._process is not None:
-            if not self._stop_asked:
+            if not self.stop_asked:
                 self.ask_to_stop()
             try:
                 self._process.wait(STOP_S)
@@ -218,7 +218,7 @@ class Bundle:
         if self.is_running():
             self._process.returncode = 0  # so that Popen does not complain about a child it leaves alone
         self._process = None
-        self._stop_asked = False
+        self.stop_asked = False
 
     def _tie(self) -> tuple[str, ...]:
         return () if self._detached else ("--with-parent", str(os.getpid()))
@@ -235,7 +235,7 @@ class Bundle:
                     raise BundleError(
                         f"{program.name}: {plain(self._supervisord.last_words(program.name))}", runtime.EX_CONFIG
                     )
-        elif not self._stop_asked:
+        elif not self.stop_asked:
             self._words.seek(0)
             lines = self._words.read().decode(errors="replace").strip().splitlines()
             reason = plain(lines[-1]) if lines else f"the supervisor ended with exit code {exit_code}"

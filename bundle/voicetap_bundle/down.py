@@ -7,24 +7,33 @@ from pathlib import Path
 
 import click
 
-from voicetap import config, runtime
+from voicetap import Tap, config, runtime
 
 from .box import LOCK_NAME, BundleError
+from .untranscribed import Untranscribed
 
 EXIT_NOTHING_RUNS = 3
 STOP_S = 10.0
+TURN_S = 0.05
 
 
 @click.command("down")
 def down_command() -> None:
-    """Stop everything. What was said until now is still transcribed."""
-    runtime_dir = Path(config.load().runtime_dir)
+    """Stop everything. What was said until now is still transcribed, where that takes no more than a few seconds."""
+    settings = config.load()
+    runtime_dir = Path(settings.runtime_dir)
     lock = runtime.Lock(runtime_dir, LOCK_NAME)
     if not runtime.is_held(runtime_dir, LOCK_NAME) or not (pid := lock.owner()):
         raise BundleError(f"nothing runs in {runtime_dir}", EXIT_NOTHING_RUNS)
-    os.kill(pid, signal.SIGTERM)
-    deadline_s = time.monotonic() + STOP_S
-    while runtime.is_held(runtime_dir, LOCK_NAME):
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"process {pid} has not stopped within {STOP_S:g} s")
-        time.sleep(0.05)
+    untranscribed = Untranscribed()
+    with Tap(settings=settings) as tap:
+        os.kill(pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
+        while runtime.is_held(runtime_dir, LOCK_NAME):
+            untranscribed.hear(tap.next(timeout_s=TURN_S))
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"process {pid} has not stopped within {STOP_S:g} s")
+        while (heard := tap.next(timeout_s=0)) is not None:
+            untranscribed.hear(heard)
+    if untranscribed.count:
+        click.echo(str(untranscribed))

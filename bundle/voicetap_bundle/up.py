@@ -17,6 +17,7 @@ from .devices import list_devices
 from .interrupts import stopping
 from .output import print_json
 from .screen import Screen
+from .untranscribed import Untranscribed
 
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
@@ -50,10 +51,10 @@ def up_command(
         with stopping(box):
             try:
                 box.launch()
-                if _wait(box, screen):
+                if ready := _wait(box, screen):
                     _introduce(box, screen)
-                    if not detach:
-                        _show(box, screen, once, as_json)
+                if not (ready and detach):
+                    _show(box, screen, once, as_json)
             except BaseException:
                 box.stop()
                 raise
@@ -82,7 +83,7 @@ def _sample() -> Path:
 def _wait(box: Bundle, screen: Screen) -> bool:
     """Until everything is ready; False when told to stop before that."""
     while not box.is_ready():
-        if not box.is_running():
+        if box.stop_asked:
             return False
         screen.busy(f"starting {', '.join(box.waiting_for())}")
     screen.idle()
@@ -100,8 +101,12 @@ def _introduce(box: Bundle, screen: Screen) -> None:
 
 
 def _show(box: Bundle, screen: Screen, once: bool, as_json: bool) -> None:
+    untranscribed = Untranscribed()
     for heard in box.listen(once=once, interims=not as_json, events=not as_json):
+        untranscribed.hear(heard)
         if as_json and isinstance(heard, Final | Failed | Gap):
             print_json(heard)
         elif heard is not None and not as_json:
             screen.show(heard)
+    if untranscribed.count:
+        screen.say(str(untranscribed))

@@ -162,7 +162,7 @@ class Failed:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # worker_lost, decode_error, overrun, ...
+    reason: str  # worker_lost, decode_error, overrun, stopped, ...
     detail: str = ""
     attempt: int = 0
     is_final: bool = True
@@ -178,7 +178,7 @@ class Gap:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # device_lost, capture_restart, overflow, overrun
+    reason: str  # device_lost, capture_restart, overflow, overrun, stopped
     journal_seq: int = 0
 
 
