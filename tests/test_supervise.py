@@ -1,5 +1,6 @@
 """The bundle as real processes: started, hurt, and stopped without a trace."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -209,3 +210,20 @@ def test_a_box_that_is_stopped_and_continued_goes_on(spawn, stop, runtime_dir, b
     eventually(lambda: beats.of("journal").seq > seq + 2, 5, "it beats on")
     assert box.poll() is None and beats.of("journal").pid == first
     stop(box)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "for ever"])
+def test_a_box_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(spawn, runtime_dir, bus, again):
+    beats = Beats(bus, "journal")
+    box = spawn(SUPERVISE, "journal")
+    beats.wait("journal")
+    supervisord = supervisord_of(box)
+    supervisord.suspend()
+    box.terminate()
+    told_s = time.monotonic()
+    while box.poll() is None and time.monotonic() - told_s < 8:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            supervisord.suspend() if again else None
+        time.sleep(0.01)
+    assert box.returncode == 0 and time.monotonic() - told_s < 6
+    assert {path.name for path in runtime_dir.iterdir() if not path.name.startswith("journal.sqlite")} == set()

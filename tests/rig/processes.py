@@ -53,8 +53,9 @@ def processes_of(runtime_dir: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("VOICETAP_RUNTIME_DIR") == str(runtime_dir):
+            named = process.environ().get("VOICETAP_RUNTIME_DIR") == str(runtime_dir)
+            if named and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return found

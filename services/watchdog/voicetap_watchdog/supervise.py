@@ -132,7 +132,8 @@ class Supervise:
             self._told = max(self._told, 1)
 
     def _stop(self) -> None:
-        deadline_s = time.monotonic() + STOP_S
+        deadline_s, awake = time.monotonic() + STOP_S, True
+        self._child.send_signal(signal.SIGCONT)  # whoever froze it: it too stops in order
         self._settle()
         if "capture" in self._box.runs:
             runtime.say_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
@@ -140,11 +141,21 @@ class Supervise:
         while self._child.poll() is None:
             if self._told > 1 or time.monotonic() > deadline_s:
                 self._child.kill()  # and its children die with it
-            with contextlib.suppress(*Unreachable):
-                self._rpc.poke()
+            awake = awake and self._poke()
             self._wait(POKE_S)
-        while self._orphans() and time.monotonic() < deadline_s + DYING_S:
+        gone_s = time.monotonic() + DYING_S
+        while self._orphans() and time.monotonic() < gone_s:
             self._wait(POKE_S)
+
+    def _poke(self) -> bool:
+        """False when supervisord is frozen: every further try would take as long."""
+        try:
+            self._rpc.poke()
+        except TimeoutError:
+            return False
+        except Unreachable:
+            return True  # it is stopping: it refuses to answer, but it was woken
+        return True
 
     def _settle(self) -> None:
         """What died a moment ago comes back first: to end what is being said takes all of them."""
