@@ -76,7 +76,7 @@ class Service:
         node = self._node
         node.state = "ready"
         while node.alive():
-            if (rest_s := self._rest_s()) > 0:
+            if (rest_s := self.rest_s()) > 0:
                 node.rest(rest_s)
             else:
                 node.wait(self.wait_s())
@@ -87,7 +87,7 @@ class Service:
         """How long to wait at most for something to do."""
         return 0 if any(listener.is_behind for listener in self._listeners.values()) else TURN_S
 
-    def _rest_s(self) -> float:
+    def rest_s(self) -> float:
         """While nobody speaks, frames gather: woken by each, the model never finds its weights in the cache."""
         listeners = self._listeners.values()
         if not (self._outbox.is_empty and all(listener.is_quiet for listener in listeners)):
