@@ -10,7 +10,6 @@ import argparse
 import os
 import random
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
 
+from measurements import percentile
 from rich.console import Console
 from rich.table import Table
 
@@ -164,11 +164,6 @@ def of_a_microphone(directory: Path, repeats: int, dice: random.Random) -> Cells
                 player.kill()
                 player.wait()
     return {("capture-1, microphone", kind): cell for (_, kind), cell in cells.items()}
-
-
-def percentile(values: list[float], share: float) -> float:
-    """`share` 0.5 is the median."""
-    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
 
 
 def show(cells: Cells, repeats: int) -> None:
