@@ -1,0 +1,83 @@
+"""The engine of a simulated worker: hears every word; or is slow, hangs, fails, babbles, or brings the worker down."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Job, Word
+from voicetap_transcribe.decoder import Decoded, Event, Loaded, Undecodable
+from voicetap_transcribe.engine import Result
+
+from . import sound
+
+if TYPE_CHECKING:
+    from .process import Process
+
+NEVER_S = 1e9
+BABBLE = "".join(chr(0x4E00 + at * 7919 % 20_000) for at in range(10_000))  # one word, in which nothing repeats
+CURSES = ("crash", "hang", "undecodable", "babble")
+
+
+@dataclass
+class Engine:
+    """What all workers have in common. `cursed` words do something to whoever decodes them."""
+
+    load_s: float = 0.3
+    factor: float = 0.1  # seconds per second of sound
+    slow: float = 0.0  # chance of a decode to take `slow_s` longer
+    slow_s: float = 2.0
+    cursed: dict[int, str] = field(default_factory=dict)
+
+
+class Decoder:
+    """As voicetap_transcribe.decoder.Decoder, without its thread."""
+
+    fd = 0
+
+    def __init__(self, process: "Process", engine: Engine):
+        self._process = process
+        self._engine = engine
+        self._dice = process.world.dice
+        self._job: Job | None = None
+        self._loaded_s: float | None = self._now() + engine.load_s * (0.5 + self._dice.random())
+        self._done_s = NEVER_S
+        process.world.timeline.at(self._loaded_s, self._notify)
+
+    def decode(self, job: Job) -> None:
+        engine = self._engine
+        seconds = 0.01 + engine.factor * len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
+        seconds += engine.slow_s if self._dice.random() < engine.slow else 0.0
+        self._job, self._curse = job, self._curse_of(job)
+        self._done_s = NEVER_S if self._curse == "hang" else self._now() + seconds
+        self._process.world.timeline.at(min(self._done_s, self._now() + seconds), self._finish)
+
+    def events(self) -> Iterator[Event]:
+        if self._loaded_s is not None and self._now() >= self._loaded_s:
+            self._loaded_s = None
+            yield Loaded("sim", "sim", "")
+        if self._job and self._now() >= self._done_s:
+            job, self._job, self._done_s = self._job, None, NEVER_S
+            yield self._result(job)
+
+    def _result(self, job: Job) -> Event:
+        if self._curse == "undecodable":
+            return Undecodable(job, "cursed")
+        if self._curse == "babble":
+            word = Word(word="x", start_s=0.0, end_s=0.0, probability=1.0)
+            return Decoded(job, Result(text=BABBLE, words=(word,) * 5000), 0.1)
+        return Decoded(job, Result(text=sound.text_of(job.pcm)), 0.1)
+
+    def _curse_of(self, job: Job) -> str:
+        cursed = self._engine.cursed
+        return next((cursed[number] for number in sound.words_in(job.pcm) if number in cursed), "") if cursed else ""
+
+    def _finish(self) -> None:
+        if self._curse == "crash":
+            self._process.kill()
+        self._notify()
+
+    def _notify(self) -> None:
+        self._process.wake(self._now())
+
+    def _now(self) -> float:
+        return self._process.world.timeline.now_s

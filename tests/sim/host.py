@@ -1,0 +1,90 @@
+"""The simulated host's supervisord: keeps every program running, as fast as the watchdog pokes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from voicetap import crashloop
+from voicetap_watchdog.judge import EX_CONFIG, Listing
+
+from .process import Process, Shell
+
+if TYPE_CHECKING:
+    from .world import World
+
+WATCHDOG = "watchdog"
+APP = "app"
+
+
+@dataclass
+class Program:
+    name: str
+    service: str
+    make: Callable[[Process], Shell]
+    process: Process | None = None
+    state: str = "STARTING"
+    exit_status: int = 0
+    starts_s: list[float] = field(default_factory=list)
+    not_before_s: float = 0.0  # something keeps it from being started
+
+
+class Host:
+    """Programs by name."""
+
+    def __init__(self, world: "World"):
+        self._world = world
+        self._pids = 100
+        self.programs: dict[str, Program] = {}
+        self.restarts = True
+
+    def add(self, name: str, service: str, make: Callable[[Process], Shell]) -> None:
+        self.programs[name] = Program(name, service, make)
+        self.start(name)
+
+    def start(self, name: str) -> None:
+        program = self.programs[name]
+        if program.process or not self.restarts:
+            return
+        now_s = self._world.timeline.now_s
+        program.starts_s = [*program.starts_s[-9:], now_s]
+        self._pids += 1
+        program.state = "RUNNING"
+        program.process = process = Process(self._world, program.service, name, self._pids, program.make, self._exited)
+        process.note(f"starts as {self._pids}")
+        self._world.timeline.at(now_s + self._world.dice.uniform(0.05, 0.2), process.start)
+
+    def keep_away(self, process: Process, seconds: float) -> None:
+        self.programs[process.name].not_before_s = self._world.timeline.now_s + seconds
+        process.kill()
+
+    def process(self, name: str) -> Process | None:
+        return self.programs[name].process
+
+    def names(self) -> list[str]:
+        """The programs that the watchdog watches."""
+        return [name for name, program in self.programs.items() if program.service not in (WATCHDOG, APP)]
+
+    def listing(self) -> tuple[Listing, ...]:
+        return tuple(self._listing(self.programs[name]) for name in self.names())
+
+    def kill(self, name: str, pid: int) -> None:
+        if (process := self.process(name)) and process.pid == pid:
+            self._world.witness.count("killed by the watchdog")
+            process.kill()
+
+    def _listing(self, program: Program) -> Listing:
+        pid = program.process.pid if program.process else 0
+        age_s = self._world.timeline.now_s - program.starts_s[-1]
+        return Listing(program.name, program.state, pid, program.exit_status, age_s)
+
+    def _exited(self, process: Process, status: int) -> None:
+        program = self.programs[process.name]
+        program.process, program.state, program.exit_status = None, "EXITED", status
+        if status == EX_CONFIG:
+            self._world.witness.violated(f"{process.name} says that its configuration is wrong")
+            return
+        now_s = self._world.timeline.now_s
+        watched = (watchdog := self.process(WATCHDOG)) and not watchdog.is_frozen
+        noticed_s = self._world.dice.uniform(0.02, 0.06 if watched else 2.0)
+        again_s = max(program.not_before_s, now_s + noticed_s + crashloop.wait_s(program.starts_s, now_s))
+        self._world.timeline.at(again_s, lambda: self.start(program.name))

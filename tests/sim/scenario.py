@@ -1,0 +1,128 @@
+"""What a seed decides: how the box is set up, how bad its world is, and what befalls it when."""
+
+import random
+from dataclasses import dataclass, field
+
+from voicetap.settings import (
+    CaptureSettings,
+    JournalSettings,
+    Settings,
+    TranscribeSettings,
+    VadSettings,
+    WatchdogSettings,
+)
+
+from .decoder import CURSES, Engine
+from .network import Conditions
+
+FAULTS = {  # and how often each is drawn
+    "kill": 4,
+    "kill in a turn": 8,
+    "freeze": 2,
+    "freeze in a turn": 4,
+    "freeze for ever": 2,
+    "away": 1,
+    "terminate": 2,
+    "break": 3,
+    "stall": 2,
+    "full disk": 2,
+    "outage": 2,
+    "clock": 1,
+}
+PLENTY_S = 60.0  # of sound in the ring: more than there is
+SMALL_S = 7.4  # just enough for the longest utterance and what the model needs to hear before it
+
+
+@dataclass(frozen=True)
+class Fault:
+    kind: str
+    at_s: float  # since the start
+    chance: float  # whatever else there is to decide about it
+    length_s: float
+
+
+@dataclass
+class Scenario:
+    seed: int
+    sources: tuple[str, ...]  # each a kind: mic or file
+    seconds: float
+    settings: Settings
+    conditions: Conditions
+    engine: Engine
+    curses: tuple[str, ...]  # each for some word
+    faults: tuple[Fault, ...]
+    stops: bool  # it ends by being told to; else when there is no sound any more
+    readers: int
+    ring_is_small: bool
+    kinds: frozenset[str] = field(default_factory=frozenset)
+
+
+def draw(seed: int) -> Scenario:
+    dice = random.Random(seed)
+    kinds = frozenset(kind for kind in FAULTS if dice.random() < 0.5)
+    ring_is_small = dice.random() < 0.1
+    seconds = dice.uniform(9, 12) if ring_is_small else dice.uniform(2, 6)
+    curses = tuple(dice.choice(CURSES) for _ in range(dice.choice((0, 0, 0, 1, 2))))
+    has_file = dice.random() < 0.4
+    sources = tuple("file" if has_file else "mic" for _ in range(dice.choice((1, 1, 1, 2))))
+    return Scenario(
+        seed=seed,
+        sources=sources,
+        seconds=seconds,
+        settings=_settings(dice, sources, SMALL_S if ring_is_small else PLENTY_S, bool(curses)),
+        conditions=_conditions(dice),
+        engine=Engine(factor=dice.uniform(0.02, 0.3), slow=dice.choice((0, 0, 0.1, 0.3)), slow_s=dice.uniform(0.5, 3)),
+        curses=curses,
+        faults=_faults(dice, kinds, seconds),
+        stops=not has_file and not curses and not ring_is_small and dice.random() < 0.3,
+        readers=dice.choice((1, 1, 2)),
+        ring_is_small=ring_is_small,
+        kinds=kinds,
+    )
+
+
+def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, cursed: bool) -> Settings:
+    return Settings(
+        sources=tuple(f"s{number}=raw:-" for number in range(1, len(sources) + 1)),
+        capture=CaptureSettings(pace=dice.choice(("realtime", "max")), ring_s=ring_s),
+        vad=VadSettings(
+            onset_ms=64,
+            pre_roll_ms=dice.choice((0, 96, 200)),
+            min_speech_ms=128,
+            endpoint_ms=256,
+            tail_ms=dice.choice((0, 64, 200)),
+            soft_limit_s=1.2,
+            hard_limit_s=2.0,
+            lease_s=dice.choice((0.5, 1.0)),
+            max_attempts=dice.choice((2, 3) if cursed else (2, 3, 20)),
+        ),
+        transcribe=TranscribeSettings(workers=dice.choice((1, 1, 2, 3)), deadline_factor=1.0, deadline_min_s=2.0),
+        journal=JournalSettings(order_wait_s=600.0),
+        watchdog=WatchdogSettings(silent_s=1.0, start_s=5.0),
+    )
+
+
+def _conditions(dice: random.Random) -> Conditions:
+    if dice.random() < 0.4:
+        return Conditions()
+    return Conditions(
+        latency_s=dice.choice((0.0002, 0.002, 0.02)),
+        late=dice.choice((0, 0.01, 0.05)),
+        late_s=dice.uniform(0.05, 1.0),
+        lost=dice.choice((0, 0, 0.01, 0.05)),
+        repeated=dice.choice((0, 0, 0.01, 0.05)),
+        connect_s=dice.choice((0.03, 0.3)),
+        depth=dice.choice((1.0, 0.1, 0.05)),
+    )
+
+
+def _faults(dice: random.Random, kinds: frozenset[str], seconds: float) -> tuple[Fault, ...]:
+    if not kinds:
+        return ()
+    names, weights = zip(*((kind, FAULTS[kind]) for kind in sorted(kinds)), strict=True)
+    drawn = dice.choices(names, weights, k=dice.choice((0, 1, 2, 4, 8, 16)))
+    return tuple(_fault(dice, kind, seconds) for kind in drawn)
+
+
+def _fault(dice: random.Random, kind: str, seconds: float) -> Fault:
+    return Fault(kind, dice.uniform(0.2, seconds + 0.5), dice.random(), dice.uniform(0.05, 2))

@@ -1,0 +1,112 @@
+"""Puts the simulated world in place of the real one, in the services' modules, as long as a simulation runs."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import voicetap.tap
+import voicetap_capture.ring
+import voicetap_capture.service
+import voicetap_journal.history
+import voicetap_journal.journal
+import voicetap_journal.store
+import voicetap_transcribe.worker
+import voicetap_vad.cutlist
+import voicetap_vad.service
+import voicetap_vad.stream
+
+from .shells import reader_bus
+from .sound import Hearing
+
+if TYPE_CHECKING:
+    from .world import World
+
+MODULES = (
+    voicetap.tap,
+    voicetap_capture.ring,
+    voicetap_capture.service,
+    voicetap_journal.history,
+    voicetap_journal.journal,
+    voicetap_journal.store,
+    voicetap_transcribe.worker,
+    voicetap_vad.cutlist,
+    voicetap_vad.service,
+    voicetap_vad.stream,
+)
+
+
+@contextmanager
+def installed(world: "World") -> Iterator[None]:
+    """Time, chance, files, sockets, the model, and the moments to die at are the world's; logs are its notes."""
+    stand_ins = {
+        "time": world.clock,
+        "secrets": Secrets(world),
+        "sqlite3": world.disk,
+        "silero": Hearing(world.dice),
+        "crashpoint": lambda moment: world.step(),
+        "faulthandler": Faulthandler(),
+        "Bus": reader_bus(lambda: world.running),
+    }
+    places = [(vars(module), name) for module in MODULES for name in stand_ins if name in vars(module)]
+    before = [(place, name, place[name]) for place, name in places]
+    for place, name in places:
+        place[name] = stand_ins[name]
+    handler = Notes(world)
+    try:
+        with _logs_to(handler) if world.tracing else _no_logs():
+            yield
+    finally:
+        for place, name, real in before:
+            place[name] = real
+
+
+class Secrets:
+    """What nobody can guess is a number in a row."""
+
+    def __init__(self, world: "World"):
+        self._world = world
+
+    def token_hex(self, size: int) -> str:
+        return self._world.dice.randbytes(size).hex()
+
+
+class Faulthandler:
+    """Nothing hangs here."""
+
+    def dump_traceback_later(self, seconds: float, exit: bool) -> None:
+        """Time stands still while a turn lasts."""
+
+
+class Notes(logging.Handler):
+    """Logs as part of a trace."""
+
+    def __init__(self, world: "World"):
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = self._world.running.name if self._world.running else "-"
+        self._world.note(name, f"{record.levelname} {record.getMessage()}")
+
+
+@contextmanager
+def _logs_to(handler: logging.Handler) -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@contextmanager
+def _no_logs() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,113 @@
+"""Sees everything that happens in a simulated world, and says in the end what of it should not have been."""
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from voicetap.codec import UtteranceId
+from voicetap.messages import (
+    AudioFrame,
+    Committed,
+    Entry,
+    Failed,
+    Final,
+    Gap,
+    HistoryRequest,
+    Job,
+    ReplayRequest,
+    SpeechStarted,
+    SpeechStopped,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from .network import Sender
+
+SOMETIMES = (  # has to happen in some runs, or the simulation shows nothing
+    "frames asked for again",
+    "dropped at a high-water mark",
+    "duplicate suppressed",
+    "two processes had a result",
+    "job handed out again",
+    "killed by the watchdog",
+    "history asked for",
+    "published while the disk is full",
+    "gap bridged",
+    "cut: silence",
+    "cut: soft_limit",
+    "cut: hard_limit",
+    "cut: source_lost",
+    "cut: source_ended",
+    "Final: too_short",
+    "Failed: worker_lost",
+    "Failed: decode_error",
+    "Gap: capture_restart",
+    "Gap: device_lost",
+)
+RARELY = ("Failed: overrun", "Gap: overrun", "Gap: overflow")  # in some of many more runs
+
+Live = SpeechStarted | SpeechStopped | Status
+
+
+class Witness:
+    """`frames` are all frames committed to a ring, by source and stream, in order."""
+
+    def __init__(self) -> None:
+        self.frames: dict[tuple[str, str], list[AudioFrame]] = defaultdict(list)
+        self.started: set[UtteranceId] = set()
+        self.published: dict[int, UtteranceId] = {}
+        self._senders: dict[UtteranceId, set[int]] = defaultdict(set)  # process ids
+        self._acknowledged: set[UtteranceId] = set()
+        self.happened: Counter[str] = Counter()
+        self.violations: list[str] = []
+
+    def count(self, what: str, times: int = 1) -> None:
+        self.happened[what] += times
+
+    def violated(self, text: str) -> None:
+        self.violations.append(text)
+
+    def frames_of(self, source: str) -> list[AudioFrame]:
+        return [frame for (name, _), frames in self.frames.items() if name == source for frame in frames]
+
+    def committed(self, frame: AudioFrame) -> None:
+        frames = self.frames[frame.source, frame.stream]
+        if frames and frame.seq != frames[-1].seq + 1:
+            self.violated(f"frame {frame.seq} of {frame.stream} follows {frames[-1].seq}")
+        frames.append(frame)
+
+    def heard(self, message: Live) -> None:
+        """By an app."""
+        if isinstance(message, SpeechStarted):
+            self.started.add(message.utterance_id)
+
+    def sent(self, sender: "Sender", message: object) -> None:
+        """By anybody."""
+        match message:
+            case ReplayRequest():
+                self.count("frames asked for again")
+            case Job():
+                self.count(f"cut: {message.cut_reason}")
+                self.count("job handed out again", message.attempt > 0)
+                self.count("gap bridged", message.gap_s > 0)
+            case Committed():
+                self.count("duplicate suppressed", message.utterance_id in self._acknowledged)
+                self._acknowledged.add(message.utterance_id)
+            case HistoryRequest():
+                self.count("history asked for")
+            case Final() | Failed() | Gap():
+                self._entry(sender, message)
+
+    def _entry(self, sender: "Sender", entry: Entry) -> None:
+        if sender.link.name == "results":
+            senders = self._senders[entry.utterance_id]
+            self.count("entry sent again", sender.process.pid in senders)
+            senders.add(sender.process.pid)
+            return self.count("two processes had a result", len(senders) > 1)
+        if sender.link.name == "transcript" and isinstance(entry, Final):
+            self.count("words published", len(entry.text.split()))
+        self.count(f"{type(entry).__name__}: {getattr(entry, 'reason', '') or 'text'}")
+        if not entry.journal_seq:
+            return self.count("published while the disk is full")
+        known = self.published.setdefault(entry.journal_seq, entry.utterance_id)
+        if known != entry.utterance_id:
+            self.violated(f"journal_seq {entry.journal_seq} was {known}, and is {entry.utterance_id}")

@@ -1,0 +1,220 @@
+"""One simulated box, from its start to its end."""
+
+import os
+import random
+import sqlite3
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from voicetap import runtime
+from voicetap.node import ConfigError
+from voicetap.runtime import EX_CONFIG, EX_TEMPFAIL, Unavailable
+from voicetap_transcribe.worker import DecodeHung
+
+from . import checks, nemesis, shells, stand_ins
+from .device import Room
+from .disk import Disk
+from .host import APP, WATCHDOG, Host
+from .network import Network
+from .process import Killed, Process
+from .scenario import Scenario, draw
+from .sound import Sound, compose
+from .timeline import START_S, Clock, Timeline
+from .witness import Witness
+
+LOOK_S = 0.1
+DRAIN_S = 60.0  # after everything is healed
+STOPS = {"capture": 1.0, "vad": 3.0, "transcribe": 1.0, "journal": 1.0}  # in this order, as in deploy/programs
+STOP_SPEECH_S = 40.0  # more sound, for one that ends by being told to
+SPEAK_S = 0.5  # from the start until somebody speaks
+
+
+@dataclass
+class Source:
+    """`room` is where the microphone stands; a file has none."""
+
+    name: str
+    sound: Sound
+    room: Room | None = None
+
+
+def run(seed: int, trace: Callable[[str], None] | None = None) -> Witness:
+    """One world from start to end: what its witness saw."""
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="vt-sim-", dir=memory) as directory:
+        return World(draw(seed), directory, trace).run()
+
+
+class World:
+    def __init__(self, scenario: Scenario, directory: str, trace: Callable[[str], None] | None = None):
+        self.scenario = scenario
+        self.directory = directory
+        self.settings = replace(scenario.settings, runtime_dir=directory)
+        self.dice = random.Random(-scenario.seed - 1)
+        self.timeline = Timeline()
+        self.clock = Clock(self.timeline)
+        self.network = Network(self.timeline, self.dice)
+        self.network.conditions = scenario.conditions
+        self.disk = Disk(self.step, lambda release: self.running.at_end.append(release))
+        self.witness = Witness()
+        self.host = Host(self)
+        self.engine = scenario.engine
+        self.running: Process | None = None
+        self.kept: list[list[object]] = [[] for _ in range(scenario.readers)]  # by the apps
+        self.sources = [self._source(number, kind) for number, kind in enumerate(scenario.sources, 1)]
+        self._trace = trace
+        self.tracing = trace is not None
+
+    def run(self) -> Witness:
+        with stand_ins.installed(self):
+            try:
+                self._start()
+                nemesis.plan(self)
+                self.go_on(START_S + self.scenario.seconds + 1)
+                nemesis.heal(self)
+                self._end()
+                if not self.witness.violations:
+                    self.witness.violations += checks.violations(self)
+            except ViolationError as violation:
+                self.witness.violated(str(violation))
+            finally:
+                self._clear()
+        return self.witness
+
+    # ---- for those who live in it ---------------------------------------------------------------
+
+    def go_on(self, until_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Lets everybody else live, while the one who calls waits."""
+        waiting, self.running = self.running, None
+        try:
+            self.timeline.run(until_s, is_over)
+        finally:
+            self.running = waiting
+
+    def run_in(self, process: Process, turn: Callable[[], float]) -> float:
+        """One turn of a process, and the end of it where that is how it ends."""
+        before, self.running = self.running, process
+        try:
+            return turn()
+        except Killed:
+            return 0.0
+        except (DecodeHung, SystemExit):
+            process.exit(1)
+        except Unavailable:
+            process.exit(EX_TEMPFAIL)
+        except ConfigError:
+            process.exit(EX_CONFIG)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is a finding
+            if not (isinstance(error, sqlite3.OperationalError) and self.disk.full):
+                raise ViolationError(f"{process.name} crashed: {traceback.format_exc()}") from None
+            process.exit(1)
+        finally:
+            self.running = before
+        return 0.0
+
+    def step(self) -> None:
+        """Of whoever runs."""
+        if self.running:
+            self.running.step()
+
+    def hesitation_s(self) -> float:
+        """How long a process may have to wait for its turn."""
+        return self.dice.random() * 0.002
+
+    def note(self, name: str, text: str) -> None:
+        self._trace(f"{self.timeline.now_s - START_S:9.4f} {name:12} {text}")
+
+    # ---- from start to end ----------------------------------------------------------------------
+
+    def _source(self, number: int, kind: str) -> Source:
+        seconds = self.scenario.seconds + (STOP_SPEECH_S if self.scenario.stops else 0)
+        sound = compose(self.dice, seconds, first_word=number * 1000)
+        room = Room(sound, START_S + SPEAK_S) if kind == "mic" else None
+        return Source(f"s{number}", sound, room)
+
+    def _start(self) -> None:
+        programs = [("journal", "journal", shells.Journal), ("vad", "vad", shells.Vad)]
+        for number in range(1, self.settings.transcribe.workers + 1):
+            programs.append((f"transcribe-{number}", "transcribe", shells.Transcribe))
+        for number, source in enumerate(self.sources, 1):
+            programs.append((f"capture-{number}", "capture", lambda process, s=source: shells.Capture(process, s)))
+        for number, kept in enumerate(self.kept, 1):
+            programs.append((f"reader-{number}", APP, lambda process, k=kept: shells.Reader(process, k)))
+        self.dice.shuffle(programs)
+        for name, service, make in programs:
+            self.host.add(name, service, make)
+        self.host.add(WATCHDOG, WATCHDOG, shells.Watchdog)
+
+    def _end(self) -> None:
+        if self.scenario.stops:
+            self._stop()
+        else:
+            self._wait(self._is_drained, DRAIN_S, "drained")
+            self._wait(self._is_read, DRAIN_S, "read by every app")
+
+    def _wait(self, question: Callable[[], bool], within_s: float, what: str) -> None:
+        """Raises ViolationError if it does not come to that."""
+        until_s = self.timeline.now_s + within_s
+        while not question():
+            if self.timeline.now_s >= until_s:
+                raise ViolationError(f"not within {within_s} s: {what}; {self._state()}")
+            self.go_on(self.timeline.now_s + LOOK_S)
+
+    def _is_drained(self) -> bool:
+        """vad says so, of every stream that capture has."""
+        vad = self.host.process("vad")
+        states = vad.node.sources if vad else ()
+        streams = {source: stream for source, stream in self.witness.frames}
+        return len(states) == len(self.sources) and all(
+            state.state == "drained" and state.stream == streams.get(state.source, state.stream) for state in states
+        )
+
+    def _is_read(self) -> bool:
+        return all(len(kept) == len(self.stored()) for kept in self.kept)
+
+    def stored(self) -> list[tuple]:
+        return self.disk.read("journal.sqlite", "SELECT journal_seq, body FROM entries ORDER BY journal_seq")
+
+    def _stop(self) -> None:
+        """As supervisord does it: one after the other, each in its time."""
+        self._wait(self._is_well, DRAIN_S, "well")
+        runtime.say_stopping(Path(self.directory), is_whole=True)
+        self.host.restarts = False
+        for service, patience_s in STOPS.items():
+            running = [program.process for program in self.host.programs.values() if program.service == service]
+            for process in running:
+                process.terminate()
+            self._wait(partial(_are_dead, running), patience_s, f"{service} stopped")
+
+    def _is_well(self) -> bool:
+        """Everybody runs, and there is nothing left to do but to go on."""
+        vad = self.host.process("vad")
+        states = vad.node.sources if vad else ()
+        runs = all(program.process and program.process.is_well for program in self.host.programs.values())
+        idle = len(states) == len(self.sources) and all(s.state == "live" and not s.backlog for s in states)
+        return runs and idle and self.network.is_calm()
+
+    def _state(self) -> str:
+        vad = self.host.process("vad")
+        alive = {name: "frozen" if p.process.is_frozen else "up" for name, p in self.host.programs.items() if p.process}
+        kept = [len(kept) for kept in self.kept]
+        return f"{alive}; vad: {vad and vad.node.sources}; {len(self.stored())} stored, {kept} read"
+
+    def _clear(self) -> None:
+        self.host.restarts = False
+        for program in self.host.programs.values():
+            if program.process:
+                program.process.kill()
+        self.disk.close()
+
+
+def _are_dead(processes: list[Process]) -> bool:
+    return all(process.dead for process in processes)
+
+
+class ViolationError(BaseException):
+    """The world cannot go on: something is wrong for certain. No `except Exception` may hide it."""

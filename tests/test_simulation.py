@@ -1,0 +1,82 @@
+"""The promise in simulated worlds: the services' own code under virtual time, a bad network, kills and freezes.
+
+A seed that fails is printed; `.venv/bin/python bench/simulate.py --seed SEED --trace` shows what happens in it.
+"""
+
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sim import witness, world
+from voicetap.messages import Committed
+from voicetap_capture.service import Service as Capture
+from voicetap_journal import order
+from voicetap_journal.journal import Journal
+from voicetap_vad.cutlist import CutList
+from voicetap_vad.outbox import Outbox
+
+SECONDS = 30.0
+ENOUGH = 400  # runs until everything that sometimes happens has happened
+MUTANT_RUNS = 300
+BENCH = Path(__file__).parents[1] / "bench/simulate.py"
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_known_worlds_keep_the_promise(seed):
+    assert world.run(seed).violations == []
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_new_worlds_keep_the_promise():
+    first = seed = secrets.randbelow(1 << 40)
+    happened, end_s = Counter(), time.monotonic() + SECONDS
+    while time.monotonic() < end_s:
+        seen = world.run(seed)
+        assert seen.violations == [], f"again: bench/simulate.py --seed {seed} --trace"
+        happened += seen.happened
+        seed += 1
+    never = [what for what in witness.SOMETIMES if not happened[what]]
+    assert seed - first < ENOUGH or never == [], f"in {seed - first} runs from seed {first} on"
+
+
+def test_a_seed_decides_everything():
+    """Also in another process, where sets of strings have another order."""
+    lines: list[str] = []
+    world.run(3, lines.append)
+    command = [sys.executable, str(BENCH), "--seed", "3", "--trace"]
+    again = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
+    assert again.stdout.splitlines() == lines and len(lines) > 500
+
+
+def _publish_before_the_ring_has_it(self, frames) -> None:
+    for frame in frames:
+        self._audio.send(frame)
+        self._ring.commit(frame)
+
+
+def _acknowledge_before_it_is_stored(self, entry, now_s) -> None:
+    self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=0))
+    self._order.take(entry, now_s)
+    self._unstored[entry.utterance_id] = entry
+
+
+MUTANTS = {
+    "no entry is known to journal": [(order.Stream, "knows", lambda self, number: False)],
+    "a lost lease is not noticed": [(Outbox, "_expire", lambda self, now_s: ())],
+    "old cuts are not honoured": [(CutList, "cuts", lambda self: [])],
+    "old marks are not honoured": [(CutList, "mark", lambda self, stream: None)],
+    "acknowledged before it is stored": [(Journal, "_take_entry", _acknowledge_before_it_is_stored)],
+    "published before the ring has it": [(Capture, "_publish", _publish_before_the_ring_has_it)],
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_service_is_caught(name, monkeypatch):
+    for place, attribute, broken in MUTANTS[name]:
+        monkeypatch.setattr(place, attribute, broken)
+    assert any(world.run(seed).violations for seed in range(1, MUTANT_RUNS + 1))
