@@ -1,6 +1,7 @@
 """Sockets against those who mean no good, and CURVE."""
 
 import dataclasses
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -260,3 +261,34 @@ def test_every_service_may_have_a_heartbeat(bus):
     out, heard = bus("vad").sender(links.HEARTBEAT.of("vad")), bus("app").receiver(links.HEARTBEAT.of("vad"))
     eventually(lambda: out.send(beat) and heard.socket.poll(10), 5, "a beat")
     assert receive(heard, 1)[0] == beat
+
+
+def test_messages_gather_while_one_rests_and_a_descriptor_ends_the_rest(bus):
+    capture = bus("capture")
+    requests = capture.receiver(links.REPLAY.of("mic"))
+    vad = bus("vad").sender(links.REPLAY.of("mic"))
+    vad.send(TRUE_MESSAGE["replay"])
+    assert requests.socket.poll(5000)
+    start_s = time.monotonic()
+    assert capture.rest(0.05) == set() and time.monotonic() - start_s >= 0.05
+    assert list(requests) == [TRUE_MESSAGE["replay"]]
+    read_fd, write_fd = os.pipe()
+    capture.watch(read_fd)
+    os.write(write_fd, b"!")
+    assert capture.rest(5) == {read_fd} == capture.wait(5)
+    capture.unwatch(read_fd)
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def test_what_comes_after_a_wait_that_found_nothing_is_found_by_the_second_look(bus):
+    capture = bus("capture")
+    requests = capture.receiver(links.REPLAY.of("mic"))
+    vad = bus("vad").sender(links.REPLAY.of("mic"))
+    for _ in range(2):
+        assert capture.wait(0) == set()
+        vad.send(TRUE_MESSAGE["replay"])
+        assert requests.socket.poll(5000)
+        assert [list(requests), list(requests)] == [[], [TRUE_MESSAGE["replay"]]]
+    vad.send(TRUE_MESSAGE["replay"])
+    assert capture.wait(5) == set() and list(requests) == [TRUE_MESSAGE["replay"]]

@@ -1,6 +1,7 @@
 """capture's parts that see no socket, device or clock."""
 
 import math
+import random
 from array import array
 
 import pytest
@@ -265,6 +266,38 @@ def test_an_absent_device_is_tried_until_it_is_there(caplog):
     source.read(0)
     source._device.blocks.append(b"ab")
     assert source.read(0) == b"ab" and source.state == "live"
+
+
+class PunctualDevice(FakeDevice):
+    """A block every 32 ms, each a little late, as a sound server delivers them."""
+
+    def __init__(self, time: Time):
+        super().__init__()
+        self._time = time
+        self._dice = random.Random(1)
+        self._due_s = 0.0
+        self.looks = 0
+        self.ages_s: list[float] = []
+
+    def read(self) -> bytes:
+        self.looks += 1
+        if self._time.now_s < self._due_s:
+            return b""
+        self.ages_s.append(self._time.now_s - self._due_s)
+        self._due_s = (len(self.ages_s) + 1) * 0.032 + self._dice.uniform(0, 0.0005)
+        return bytes(FRAME_BYTES)
+
+
+def test_a_device_is_asked_once_a_block_and_soon_after_it_is_there():
+    time = Time()
+    device = PunctualDevice(time)
+    source = Reopening(lambda: device, no_data_s=1.0, retry_max_s=10.0, clock=time)
+    source.read(0)
+    while len(device.ages_s) < 500:
+        source.read(0)
+        time.now_s += source.wait_s() + 0.0003  # a wake-up takes its time
+    assert device.looks < 1.3 * 500
+    assert max(device.ages_s[20:]) < 0.0035 and sum(device.ages_s) / 500 < 0.0015
 
 
 # ---- channels and rates -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ descriptors; a reconnect on ipc costs microseconds, so it is tried every 20 ms a
 
 import logging
 import math
+import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -101,7 +102,7 @@ class Bus:
         self._addresses = addresses_of(settings)
         self._curve = Curve(settings.curve_dir) if settings.curve_dir else None
         self._poller = zmq.Poller()
-        self._fd_poller = zmq.Poller()
+        self._fd_poller = select.poll()
         self._receivers: list[Receiver] = []
         self._sockets: list[zmq.Socket] = []
         self._socket_files: list[Path] = []
@@ -142,8 +143,8 @@ class Bus:
 
     def watch(self, fd: int) -> None:
         """Makes `wait` return when `fd` is readable."""
-        for poller in (self._poller, self._fd_poller):
-            poller.register(fd, zmq.POLLIN)
+        self._poller.register(fd, zmq.POLLIN)
+        self._fd_poller.register(fd, select.POLLIN)
 
     def unwatch(self, fd: int) -> None:
         for poller in (self._poller, self._fd_poller):

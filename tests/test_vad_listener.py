@@ -1,0 +1,103 @@
+"""One source as vad hears it: when it is quiet, and what capture is told."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rig.vad import make_frame
+from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress
+from voicetap.settings import VadSettings
+from voicetap_vad.cutlist import CutList
+from voicetap_vad.listener import LAST_PROGRESS_S, PROGRESS_FRAMES, PROGRESS_S, Listener
+
+FRAME_S = FRAME_NS / 1e9
+
+
+class Ear:
+    """In place of the model: the first byte of a frame is its probability, in percent."""
+
+    def reset(self) -> None:
+        self.fresh = True
+
+    def probability(self, pcm: bytes) -> float:
+        return pcm[0] / 100
+
+
+class Story:
+    """A listener, and a capture that says a frame every 32 ms."""
+
+    def __init__(self, cuts: CutList):
+        self.listener = Listener("mic", "vad", cuts, Ear(), VadSettings())
+        self.now_s = 100.0
+        self.seq = 0
+        self.head()
+
+    def head(self, state: str = "live") -> None:
+        counts = {"first_seq": 0, "next_seq": self.seq, "next_position": self.seq * FRAME_SAMPLES}
+        self.listener.hear(AudioHead(source="mic", stream="a1", state=state, **counts), self.now_s)
+
+    def hear(self, percent: int, frames: int = 1, skipped: int = 0) -> list[object]:
+        said = []
+        for _ in range(frames):
+            self.seq += skipped
+            self.listener.hear(make_frame(self.seq, bytes([percent]) * FRAME_BYTES), self.now_s)
+            self.seq += 1
+            self.now_s += FRAME_S
+            if self.seq % 4 == 0:
+                self.head()
+            said += self.listener.turn(self.now_s)
+        return said
+
+    def wait(self, seconds: float) -> list[object]:
+        self.now_s += seconds
+        self.listener.hear(replace(self.listener._head), self.now_s)
+        return self.listener.turn(self.now_s)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    cuts = CutList(tmp_path / "cuts-mic.sqlite")
+    yield Story(cuts)
+    cuts.close()
+
+
+def progress(said: list[object]) -> list[int]:
+    return [message.needed_seq for message in said if isinstance(message, AudioProgress)]
+
+
+def test_it_is_quiet_from_the_end_of_speech_to_the_first_frame_of_the_next(story):
+    story.hear(0, 5)
+    assert story.listener.is_quiet and story.listener.captured_ns == 4 * FRAME_NS
+    story.hear(90)
+    assert not story.listener.is_quiet, "an onset may have begun"
+    story.hear(90, 10)
+    assert not story.listener.is_quiet
+    story.hear(0, 17)
+    assert not story.listener.is_quiet, "until the endpoint is declared"
+    story.hear(0, 1)
+    assert story.listener.is_quiet
+
+
+def test_it_is_not_quiet_while_a_frame_is_missing(story):
+    story.hear(0, 5)
+    story.hear(0, skipped=1)
+    assert not story.listener.is_quiet
+    story.listener.hear(make_frame(5), story.now_s)
+    assert not story.listener.is_quiet, "not heard yet"
+    story.listener.turn(story.now_s)
+    assert story.listener.is_quiet
+
+
+def test_capture_is_told_how_far_we_are_by_sound_and_by_time(story):
+    assert len(progress(story.hear(0, 10 * PROGRESS_FRAMES))) == pytest.approx(10, abs=1)
+    assert len(progress(story.wait(PROGRESS_S))) == 1
+    assert progress(story.wait(PROGRESS_S / 2)) == []
+    assert len(progress(story.wait(PROGRESS_S / 2))) == 1
+
+
+def test_a_capture_that_stops_is_told_soon(story):
+    story.hear(0, 5)
+    story.head("stopping")
+    assert all(progress(story.wait(LAST_PROGRESS_S * 1.01)) for _ in range(5))
