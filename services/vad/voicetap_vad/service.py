@@ -29,7 +29,7 @@ from . import outbox, silero
 from .cutlist import CutList
 from .listener import Listener
 
-GATHER_S = 0.098  # until three frames more are here: no onset is seen with fewer
+GATHER_S = 0.162  # until five frames more are here: an onset, which takes three, is seen two frames late at most
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
 STATE_S = 0.1
 STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
@@ -127,9 +127,9 @@ class Service:
             listener.forget(first, last)
 
     def _waits_for_journal(self, now_s: float) -> bool:
-        """A lost cut list: only journal knows which numbers were given already."""
-        lost = any(cuts.was_damaged for cuts in self._cuts.values())
-        return lost and not self._outbox.journal_heard and now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
+        """An empty cut list may be a lost one: then only journal knows which numbers were given already."""
+        is_new = any(cuts.is_new for cuts in self._cuts.values())
+        return is_new and not self._outbox.journal_heard and now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
 
     def _listen(self, name: str, listener: Listener, now_s: float) -> None:
         for message in self._audio[name]:
