@@ -19,7 +19,7 @@ from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat, SourceState
 from voicetap.node import BEAT_S, Node
-from voicetap.runtime import AddressInUse
+from voicetap.runtime import AddressInUse, Unavailable
 from voicetap.settings import Settings
 
 SERVICE = """
@@ -243,3 +243,25 @@ def test_nothing_is_armed_when_a_node_is_gone(settings: Settings, monkeypatch):
     with Node("vad", settings) as node:
         node.beat()
     assert calls == ["cancelled"] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("removed", ["vad.lock", "heartbeat-vad"])
+def test_without_its_files_a_service_begins_anew_and_leaves_those_of_others(
+    settings: Settings, runtime_dir: Path, monkeypatch, removed: str
+):
+    monkeypatch.setattr("voicetap.node.REMOVED_S", 0.5)
+    with pytest.raises(Unavailable, match=f"{removed} was removed"), Node("vad", settings) as node:
+        assert node.alive()
+        (runtime_dir / removed).unlink()
+        (runtime_dir / removed).write_text("somebody else's")
+        eventually(lambda: not node.alive(), 5, "its end")
+    assert [path.name for path in runtime_dir.iterdir()] == [removed]
+
+
+def test_a_service_that_is_stopping_needs_its_files_no_more(settings: Settings, runtime_dir: Path, monkeypatch):
+    monkeypatch.setattr("voicetap.node.REMOVED_S", 0.0)
+    with Node("vad", settings) as node:
+        node.stopping = True
+        (runtime_dir / "vad.lock").unlink()
+        for _ in range(3):
+            node.beat_now()

@@ -1,13 +1,26 @@
 """The runtime directory and its locks."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from voicetap.config import SettingsError
-from voicetap.runtime import AddressInUse, Lock, is_held, prepare
+from voicetap.runtime import (
+    AddressInUse,
+    Lock,
+    Unavailable,
+    age_s,
+    is_alive,
+    is_ending,
+    is_held,
+    is_stopping,
+    prepare,
+    say_stopping,
+)
 
 HOLDER = """
 import sys
@@ -72,3 +85,44 @@ def test_a_directory_that_cannot_be_ours_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("os.getuid", lambda: 4711)
     with pytest.raises(SettingsError, match="belongs to another user"):
         prepare(str(tmp_path))
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EROFS, SettingsError), (errno.ENOSPC, Unavailable)])
+def test_a_directory_that_cannot_be_had_is_one_line(tmp_path, monkeypatch, number, kind):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(kind, match=os.strerror(number)):
+        prepare(str(tmp_path / "run"))
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(Unavailable, match="vad.lock"):
+        Lock(tmp_path, "vad").acquire(0)
+
+
+def test_a_lock_whose_file_was_replaced_leaves_the_new_one(tmp_path):
+    lock = Lock(tmp_path, "vad")
+    lock.acquire(0)
+    assert lock.is_in_place()
+    lock.path.unlink()
+    assert not lock.is_in_place()
+    lock.path.touch()
+    lock.release()
+    assert lock.path.exists()
+
+
+def test_whether_everything_ends_is_said_before(tmp_path):
+    assert not is_stopping(str(tmp_path)) and not is_ending(str(tmp_path))
+    say_stopping(tmp_path, is_whole=False)
+    assert is_stopping(str(tmp_path)) and not is_ending(str(tmp_path))
+    say_stopping(tmp_path, is_whole=True)
+    assert is_stopping(str(tmp_path)) and is_ending(str(tmp_path))
+
+
+def test_the_kernel_knows_who_is_alive():
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert is_alive(child.pid) and 0 <= age_s(child.pid) < 10
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(child.pid), "it is a zombie"
+    assert not is_alive(child.pid) and age_s(child.pid) == 0.0

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rig.processes import eventually
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
+from voicetap.runtime import Lock
 from voicetap.settings import Settings
 
 SUPERVISE = "voicetap_watchdog.supervise"
@@ -186,6 +188,51 @@ def test_four_shares_of_one_runtime_directory_are_the_compose_layout(spawn, runt
         share.terminate()
     assert [share.wait(timeout=8) for share in shares] == [0] * 4
     assert not [path for path in runtime_dir.rglob("*") if path.is_socket() or path.suffix in (".lock", ".starts")]
+
+
+def test_a_container_whose_program_cannot_be_brought_back_ends(spawn, runtime_dir):
+    foreign = Lock(runtime_dir, "journal")
+    foreign.acquire(patience_s=0)
+    share = spawn(SUPERVISE, "journal", watchdog_unwell_s=2)
+    assert share.wait(timeout=20) == 75
+    assert "a program cannot be brought back" in processes.output_of(SUPERVISE, runtime_dir)
+    foreign.release()
+
+
+def test_a_program_that_is_restarted_too_often_is_reported_and_never_given_up(spawn, stop, runtime_dir, bus):
+    beats = Beats(bus, "journal", "watchdog-journal")
+    box = spawn(SUPERVISE, "journal")
+    pid = beats.wait("journal")
+    for _ in range(7):
+        os.kill(pid, signal.SIGKILL)
+        pid = beats.wait("journal", other_than=pid)
+    told = eventually(lambda: (beat := beats.of("watchdog-journal")).state == "degraded" and beat, 5, "degraded")
+    assert "journal restarted" in told.detail
+    stop(box)
+
+
+def test_a_removed_runtime_directory_is_made_anew(spawn, stop, runtime_dir, bus, quick):
+    beats = Beats(bus, "vad")
+    box = spawn(SUPERVISE, **quick)
+    first = beats.wait("vad")
+    shutil.rmtree(runtime_dir)
+    beats.wait("vad", other_than=first, within_s=20)
+    assert (runtime_dir / "log" / "vad.log").exists()
+    said = processes.output_of(SUPERVISE, runtime_dir)
+    assert said.count("\n") == 1 and "was removed: all of it begins anew" in said
+    stop(box)
+    assert processes.processes_of(runtime_dir) == []
+
+
+def test_a_runtime_directory_that_cannot_be_made_again_is_the_end(spawn, runtime_dir, bus):
+    beats = Beats(bus, "journal")
+    box = spawn(SUPERVISE, "journal")
+    beats.wait("journal")
+    shutil.rmtree(runtime_dir)
+    runtime_dir.touch()  # somebody else has taken its name
+    assert box.wait(timeout=10) == 78
+    assert "File exists; set it to a directory of your own" in processes.output_of(SUPERVISE, runtime_dir)
+    runtime_dir.unlink()
 
 
 def test_health_says_what_is_missing(runtime_dir):

@@ -53,12 +53,12 @@ def test_attempts_are_kept(path):
 def test_a_damaged_file_is_replaced(path, content):
     path.write_bytes(content)
     cuts = CutList(path)
-    assert cuts.was_damaged and cuts.cuts() == []
+    assert cuts.is_new and cuts.cuts() == []
     cuts.put(CUT)
     cuts.commit()
     cuts.close()
     again = CutList(path)
-    assert not again.was_damaged and again.cuts() == [CUT]
+    assert not again.is_new and again.cuts() == [CUT]
     again.close()
 
 
@@ -67,5 +67,5 @@ def test_a_file_with_other_columns_is_replaced(path):
     cuts._database.executescript("DROP TABLE cuts; CREATE TABLE cuts (something);")
     cuts.close()
     again = CutList(path)
-    assert again.was_damaged and again.cuts() == []
+    assert again.is_new and again.cuts() == []
     again.close()

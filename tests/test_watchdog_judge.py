@@ -4,7 +4,7 @@ import pytest
 
 from voicetap_watchdog.judge import Beat, Judge, Kill, Listed, Listing, Report, Start, Tick
 
-SILENT_S, START_S = 2.0, 20.0
+SILENT_S, START_S, UNWELL_S = 2.0, 20.0, 60.0
 
 
 def listed(pid=7, state="RUNNING", exit_status=0, age_s=0.0):
@@ -19,7 +19,7 @@ class Story:
     """A judge, and a clock that never makes it late unless told to."""
 
     def __init__(self):
-        self.judge = Judge(SILENT_S, START_S)
+        self.judge = Judge(SILENT_S, START_S, UNWELL_S)
         self.now_s = 100.0
 
     def say(self, event):
@@ -166,3 +166,51 @@ def test_ready_means_that_all_said_so(story):
     assert story.judge.all_ready()
     story.say(listed(pid=8))
     assert not story.judge.all_ready()
+
+
+def restart(story, count, every_s, beats):
+    """`count` processes one after the other, which beat or do not."""
+    for pid in range(8, 8 + count):
+        story.say(listed(pid))
+        if beats:
+            story.say(beat(pid))
+        story.wait(every_s)
+
+
+def test_what_cannot_be_brought_back_makes_the_box_unwell_however_often_it_is_started(story):
+    story.say(listed())
+    story.say(beat())
+    restart(story, 5, every_s=10, beats=False)
+    assert story.judge.lost(story.now_s) == [] and story.judge.all_well(story.now_s)
+    restart(story, 2, every_s=10, beats=False)
+    assert story.judge.lost(story.now_s) == ["vad"] and not story.judge.all_well(story.now_s)
+    restart(story, 1, every_s=0.1, beats=True)
+    assert story.judge.all_well(story.now_s)
+
+
+def test_what_is_not_there_at_all_makes_the_box_unwell_but_not_what_only_a_person_can_help(story):
+    story.say(listed(0, "BACKOFF"))
+    story.wait(UNWELL_S + 1)
+    assert story.judge.lost(story.now_s) == ["vad"]
+    story.say(listed(0, "EXITED", exit_status=78))
+    assert story.judge.lost(story.now_s) == []
+
+
+def test_our_own_sleep_makes_nobody_unwell(story):
+    story.say(listed())
+    story.say(beat())
+    story.now_s += 2 * UNWELL_S
+    story.say(Tick())
+    assert story.judge.all_well(story.now_s)
+
+
+def test_who_is_started_too_often_flaps_until_it_no_longer_is(story):
+    story.say(listed())
+    restart(story, 5, every_s=5, beats=True)
+    assert story.judge.flapping(story.now_s) == {}
+    restart(story, 3, every_s=5, beats=True)
+    assert story.judge.flapping(story.now_s)["vad"] > 5
+    for _ in range(60):
+        story.wait(1.0)
+        story.say(beat(10))
+    assert story.judge.flapping(story.now_s) == {}

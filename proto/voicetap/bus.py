@@ -19,7 +19,7 @@ from .codec import ProtocolError, decode, encode
 from .config import SettingsError
 from .crashpoint import crashpoint
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
-from .runtime import AddressInUse
+from .runtime import AddressInUse, is_same_file
 from .security import ZAP_DOMAIN, Curve, stays_on_this_machine
 from .settings import Settings
 
@@ -105,7 +105,7 @@ class Bus:
         self._fd_poller = select.poll()
         self._receivers: list[Receiver] = []
         self._sockets: list[zmq.Socket] = []
-        self._socket_files: list[Path] = []
+        self._socket_files: dict[Path, int] = {}  # and their inodes
 
     def __enter__(self) -> "Bus":
         with ExitStack() as stack:
@@ -121,8 +121,9 @@ class Bus:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for path in self._socket_files:  # while the service still holds its lock, and before they close
-            path.unlink(missing_ok=True)
+        for path, inode in self._socket_files.items():  # while the service still holds its lock, and before they close
+            if is_same_file(path, inode):
+                path.unlink(missing_ok=True)
         crashpoint(f"{self._service}.unlinked")
         for socket in reversed(self._sockets):
             socket.close()
@@ -140,6 +141,10 @@ class Bus:
         self._poller.register(socket, zmq.POLLIN)
         self._receivers.append(receiver := Receiver(socket, link))
         return receiver
+
+    def removed_file(self) -> Path | None:
+        """A socket file that is not there any more, if there is one: nobody new can connect to it."""
+        return next((path for path, inode in self._socket_files.items() if not is_same_file(path, inode)), None)
 
     def watch(self, fd: int) -> None:
         """Makes `wait` return when `fd` is readable."""
@@ -193,7 +198,8 @@ class Bus:
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else SettingsError
             raise kind(f"{link.full_name} cannot be bound to {address}: {zmq.strerror(error.errno)}") from None
         if address.startswith("ipc://"):
-            self._socket_files.append(Path(address.removeprefix("ipc://")))
+            path = Path(address.removeprefix("ipc://"))
+            self._socket_files[path] = path.stat().st_ino
 
     def _secure(self, socket: zmq.Socket, address: str, binds: bool) -> None:
         if self._curve:

@@ -26,6 +26,7 @@ from .settings import Settings
 
 BEAT_S = 0.5
 FIRST_BEAT_S = 0.02  # to the second beat, and from then on twice the last: who connects hears us soon
+REMOVED_S = 6.0  # without our files we begin anew; if all are gone, supervise stops everybody in order before
 LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -63,13 +64,14 @@ class Node:
         self._beats = 0
         self._beat_every_s = FIRST_BEAT_S
         self._next_beat_s = 0.0
+        self._whole_s = 0.0  # when all our files were there, last
 
     def __enter__(self) -> "Node":
         with ExitStack() as stack:  # closes everything if anything below fails
             stack.enter_context(self._signals)  # first, so that SIGTERM finds nothing half open
-            lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
-            lock.acquire(LOCK_PATIENCE_S)
-            stack.callback(lock.release)
+            self._lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
+            self._lock.acquire(LOCK_PATIENCE_S)
+            stack.callback(self._lock.release)
             crashpoint(f"{self.service}.locked")
             stack.enter_context(self._bus)
             self._pulse = self.sender(links.HEARTBEAT.of(self.name))
@@ -110,7 +112,10 @@ class Node:
         return self._signals.clear(self._bus.rest(self._until_beat_s(timeout_s)))
 
     def alive(self) -> bool:
-        """True until told to stop. Call once per turn of the work loop: it beats."""
+        """True until told to stop. Call once per turn of the work loop: it beats.
+
+        Raises Unavailable when somebody has removed our files: nobody new could find us.
+        """
         self.beat()
         return not self.stopping
 
@@ -126,11 +131,19 @@ class Node:
         # armed once a beat, as it starts a thread: so the turns until the next beat do not count
         faulthandler.dump_traceback_later(self.settings.stall_s + BEAT_S, exit=True)
         self._pulse.send(self._heartbeat())
+        self._look_for_files(now_s)
 
     def beat_now(self) -> None:
         """For a change of state that others wait for."""
         self._next_beat_s = 0.0
         self.beat()
+
+    def _look_for_files(self, now_s: float) -> None:
+        removed = self._bus.removed_file() or (None if self._lock.is_in_place() else self._lock.path)
+        if not removed or self.stopping:
+            self._whole_s = now_s
+        elif now_s - self._whole_s > REMOVED_S:
+            raise runtime.Unavailable(f"{removed} was removed: beginning anew")
 
     def _until_beat_s(self, timeout_s: float) -> float:
         return min(timeout_s, max(0.0, self._next_beat_s - time.monotonic()))

@@ -11,6 +11,7 @@ from .config import SettingsError
 
 EX_TEMPFAIL = 75  # sysexits.h: somebody else holds it, try again
 EX_CONFIG = 78  # sysexits.h: no restart will cure it
+_FOR_A_PERSON = (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
 class Unavailable(RuntimeError):
@@ -29,7 +30,9 @@ def prepare(runtime_dir: str) -> Path:
         if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link that somebody else laid out
             raise PermissionError(errno.EPERM, "it belongs to another user")
         path.chmod(0o700)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except OSError as error:
+        if error.errno not in _FOR_A_PERSON:
+            raise Unavailable(f"runtime_dir {path}: {error.strerror}") from None
         raise SettingsError(f"runtime_dir {path}: {error.strerror}; set it to a directory of your own") from None
     return path
 
@@ -59,9 +62,14 @@ class Lock:
     def release(self) -> None:
         """Gives the lock back and removes its file; for those who wait it is as if it never was."""
         if self._fd >= 0:
-            self.path.unlink(missing_ok=True)
+            if self.is_in_place():
+                self.path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is held is still the one that others find."""
+        return is_same_file(self.path, os.fstat(self._fd).st_ino)
 
     def owner(self) -> int:
         """The pid in the file, or 0."""
@@ -71,15 +79,26 @@ class Lock:
             return 0
 
     def _try(self) -> bool:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"{self.path}: {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_ino == self.path.stat().st_ino:  # else the last owner removed it meanwhile
+            if is_same_file(self.path, os.fstat(fd).st_ino):  # else the last owner removed it meanwhile
                 self._fd = fd
                 return True
-        except (BlockingIOError, FileNotFoundError):
-            pass  # held, or removed between open and stat: the caller tries again
+        except BlockingIOError:
+            pass  # held: the caller tries again
         os.close(fd)
+        return False
+
+
+def is_same_file(path: Path, inode: int) -> bool:
+    """Whether `path` still names the file that it did."""
+    try:
+        return path.stat().st_ino == inode
+    except OSError:
         return False
 
 

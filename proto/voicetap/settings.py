@@ -67,6 +67,7 @@ class JournalSettings:
 class WatchdogSettings:
     silent_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60)
     start_s: float = setting(5.0, "the same for one that is starting; it gets more after each start that was too slow", minimum=1, maximum=600)
+    unwell_s: float = setting(60.0, "systemd, or compose, starts everything anew when a service cannot be brought back for this long", minimum=1, maximum=3600)
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,12 @@ CREATE TABLE IF NOT EXISTS marks (stream PRIMARY KEY, {_MARK_COLUMNS});
 
 
 class CutList:
-    """Changes are kept from `commit` on. A damaged file is replaced by an empty one."""
+    """Changes are kept from `commit` on. A damaged file is replaced by an empty one.
+
+    `is_new`: there is nothing in it: it is the first start, or the old one was damaged or removed.
+    """
 
     def __init__(self, path: Path):
-        self.was_damaged = False
         self._answers: dict[tuple[str, ...], int | None] = {}
         try:
             self._database = _open(path)
@@ -70,7 +72,8 @@ class CutList:
             for damaged in path.parent.glob(f"{path.name}*"):
                 damaged.unlink()
             self._database = _open(path)
-            self.was_damaged = True
+        anything = "SELECT EXISTS (SELECT 1 FROM marks) OR EXISTS (SELECT 1 FROM cuts)"
+        self.is_new = not self._database.execute(anything).fetchone()[0]
 
     def close(self) -> None:
         self._database.close()

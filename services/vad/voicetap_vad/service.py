@@ -12,6 +12,7 @@ from voicetap.bus import Sender
 from voicetap.codec import UtteranceId
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
+    FRAME_NS,
     AudioProgress,
     Failed,
     Final,
@@ -27,9 +28,9 @@ from voicetap.node import Node
 
 from . import outbox, silero
 from .cutlist import CutList
-from .listener import Listener
+from .listener import GATHER_FRAMES, Listener
 
-GATHER_S = 0.162  # until five frames more are here: an onset, which takes three, is seen two frames late at most
+GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
 STATE_S = 0.1
 STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too

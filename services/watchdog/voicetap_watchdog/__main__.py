@@ -12,7 +12,7 @@ from voicetap.config import SettingsError
 from voicetap.node import Node
 from voicetap.settings import Settings
 
-from .judge import Beat, Judge, Tick
+from .judge import Beat, Judge
 from .listener import Listener
 from .rpc import Supervisord
 from .watch import Watch
@@ -24,7 +24,8 @@ def main(settings: Settings) -> None:
     if "VOICETAP_SUPERVISOR_SOCKET" not in os.environ:
         raise SettingsError("the watchdog is started by supervisord: run `python -m voicetap_watchdog.supervise`")
     supervisord = Supervisord(os.environ["VOICETAP_SUPERVISOR_SOCKET"])
-    judge = Judge(settings.watchdog.silent_s, settings.watchdog.start_s)
+    limits = settings.watchdog
+    judge = Judge(limits.silent_s, limits.start_s, limits.unwell_s)
     with (
         Node("watchdog", settings, name="".join(sys.argv[1:2])) as here,
         Listener(sys.stdin.fileno(), sys.stdout.fileno()) as listener,
@@ -39,7 +40,7 @@ def main(settings: Settings) -> None:
             watch.look(readable)
             for beat in watch.beats():
                 judge.step(Beat(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9), time.monotonic())
-            watch.act(judge.step(Tick(), time.monotonic()))
+            watch.judge()
             watch.show_pulse()
             watch.tell_systemd()
 

@@ -85,6 +85,7 @@ class _Program:
     grace: int = 1  # times start_s
     alive_until_s: float = 0.0
     deadline_s: float = 0.0
+    heard_s: float = 0.0  # when it was last, as whatever process; at first, when it was listed
     reported_pid: int = 0  # killed and said so
     restarts_s: deque[float] = field(default_factory=lambda: deque(maxlen=100))
 
@@ -92,11 +93,15 @@ class _Program:
     def judged(self) -> bool:
         return bool(self.pid) and self.state in RUNNING
 
+    def recent_restarts(self, now_s: float) -> int:
+        return sum(now_s - restart_s <= FLAPPING_S for restart_s in self.restarts_s)
+
 
 class Judge:
-    def __init__(self, silent_s: float, start_s: float):
+    def __init__(self, silent_s: float, start_s: float, unwell_s: float):
         self._silent_s = silent_s
         self._start_s = start_s
+        self._unwell_s = unwell_s
         self._programs: dict[str, _Program] = {}
         self._last_step_s: float | None = None
 
@@ -117,16 +122,28 @@ class Judge:
         return bool(self._programs) and all(each.ready or each.failed for each in self._programs.values())
 
     def all_well(self, now_s: float) -> bool:
-        """Whether no program is overdue."""
-        return all(each.alive_until_s >= now_s for each in self._programs.values() if each.judged)
+        """Whether no program is overdue, or stays away although it is started again and again."""
+        overdue = any(each.alive_until_s < now_s for each in self._programs.values() if each.judged)
+        return not overdue and not self.lost(now_s)
+
+    def lost(self, now_s: float) -> list[str]:
+        """The programs that could not be brought back for too long; without those that only a person can help."""
+        programs = self._programs.items()
+        return [name for name, each in programs if not each.failed and now_s - each.heard_s > self._unwell_s]
+
+    def flapping(self, now_s: float) -> dict[str, int]:
+        """The programs that are started again too often, and how often of late."""
+        counts = {name: each.recent_restarts(now_s) for name, each in self._programs.items()}
+        return {name: count for name, count in counts.items() if count > FLAPPING_RESTARTS}
 
     def _rearm(self, now_s: float) -> None:
         for program in self._programs.values():
             program.alive_until_s = max(program.alive_until_s, now_s + self._silent_s)
+            program.heard_s = now_s
             program.deadline_s = 0.0  # until it says again that it is busy
 
     def _list(self, listing: Listing, now_s: float) -> list[Effect]:
-        program = self._programs.setdefault(listing.name, _Program())
+        program = self._programs.setdefault(listing.name, _Program(heard_s=now_s))
         program.state = listing.state
         if listing.pid and listing.pid != program.pid:
             return self._begin(program, listing, now_s)
@@ -145,7 +162,7 @@ class Judge:
         if not is_restart:
             return []
         program.restarts_s.append(now_s)
-        recent = sum(now_s - restart_s <= FLAPPING_S for restart_s in program.restarts_s)
+        recent = program.recent_restarts(now_s)
         state = "flapping" if recent > FLAPPING_RESTARTS else "restarted"
         return [Report(listing.name, state, f"{recent} in the last {FLAPPING_S:.0f} s")]
 
@@ -153,7 +170,7 @@ class Judge:
         program = self._programs.get(beat.name)
         if not program or program.pid != beat.pid:
             return  # the last words of one that is gone, or the first of one not listed yet
-        program.heard, program.grace = True, 1
+        program.heard, program.grace, program.heard_s = True, 1, now_s
         if beat.state == "starting":  # it may well fall silent again, in a library that loads a model
             program.alive_until_s = now_s + max(self._silent_s, self._start_s)
         else:

@@ -9,6 +9,7 @@ import select
 from contextlib import suppress
 from pathlib import Path
 
+WELL, UNWELL = "well  ", "unwell"  # the watchdog's verdict, at the end of the file
 LATE_S = 1.0  # between two looks: the reader was stopped, and perhaps all others too
 
 
@@ -26,6 +27,11 @@ class Pulse:
     def rearm(self, now_s: float) -> None:
         """Somebody is about to start it."""
         self._until_s = now_s + self._start_s
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether the watchdog, when last looked at, said that a program cannot be brought back."""
+        return self._last.endswith(UNWELL.encode())
 
     def has_stopped(self, now_s: float) -> bool:
         try:

@@ -10,7 +10,6 @@ import contextlib
 import importlib.resources
 import logging
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from voicetap import config, crashloop, logs, runtime
 from voicetap.config import SettingsError
 
 from .box import Box
+from .inbox import Inbox
 from .pulse import Pulse, Victim
 from .rpc import Process, Supervisord, Unreachable
 
@@ -31,31 +31,17 @@ STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then i
 SETTLE_S = 1.5  # for programs that are just being started
 DYING_S = 0.4  # from SIGKILL to the end of a process
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+TOLD, REMOVED, LOST = "told", "removed", "lost"  # why it ends
 
 log = logging.getLogger("supervise")
-
-
-class Inbox:
-    """The signals that come, one byte each. `sigtimedwait`, stopped and continued, reports some that never came."""
-
-    def __init__(self) -> None:
-        self._read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
-
-    def wait(self, timeout_s: float, *others: int) -> bytes:
-        """Those that have come, after waiting at most `timeout_s` for the first, or for another descriptor."""
-        ready = select.select([self._read_fd, *others], [], [], timeout_s)[0]
-        return os.read(self._read_fd, 64) if self._read_fd in ready else b""
 
 
 class Supervise:
     """supervisord as a child, until a signal comes in."""
 
-    def __init__(self, box: Box, parent_pid: int, inbox: Inbox):
+    def __init__(self, box: Box, lock: runtime.Lock, parent_pid: int, inbox: Inbox):
         self._box = box
+        self._lock = lock
         self._inbox = inbox
         self._parent_pid = parent_pid
         self._rpc = Supervisord(str(box.socket))
@@ -66,13 +52,23 @@ class Supervise:
         self._starts_s: list[float] = []
         self._child: subprocess.Popen | None = None
 
-    def run(self) -> None:
-        while not self._told:
+    def run(self) -> str:
+        """Until everything has ended, in order; why it did."""
+        while not (reason := self._end_reason()):
             self._start()
             self._follow()
-            if not self._told:
+            if not self._end_reason():
                 log.error("supervisord died: starting it again")
         self._stop()
+        return reason
+
+    def _end_reason(self) -> str:
+        if self._told:
+            return TOLD
+        if not self._lock.is_in_place():
+            return REMOVED
+        # a box goes on trying, and systemd hears no more from it; what is in a container nobody outside restarts
+        return LOST if self._box.programs and self._pulse.is_unwell else ""
 
     def _start(self) -> None:
         now_s = time.monotonic()
@@ -92,7 +88,7 @@ class Supervise:
     def _follow(self) -> None:
         """Until supervisord is dead or we are told to stop."""
         answered_s, ask_s = time.monotonic(), 0.0
-        while self._child.poll() is None and not self._told:
+        while self._child.poll() is None and not self._end_reason():
             is_silent, is_dead = self._pulse.has_stopped(time.monotonic()), self._watchdog.is_dead()
             with contextlib.suppress(*Unreachable):
                 if is_dead:
@@ -136,6 +132,7 @@ class Supervise:
         self._child.send_signal(signal.SIGCONT)  # whoever froze it: it too stops in order
         self._settle()
         if "capture" in self._box.runs:
+            runtime.prepare(str(self._box.runtime_dir))  # again: it may have been removed
             runtime.say_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
         self._child.terminate()
         while self._child.poll() is None:
@@ -184,19 +181,29 @@ def deploy() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "deploy"
 
 
-def supervise(box: Box, parent_pid: int, inbox: Inbox) -> None:
-    """Raises AddressInUse when the same box runs already."""
+def supervise(box: Box, parent_pid: int, inbox: Inbox) -> str:
+    """Until everything has ended; why it did. Raises AddressInUse when the same box runs already."""
+    while (reason := supervise_once(box, parent_pid, inbox)) == REMOVED:
+        log.error("%s was removed: all of it begins anew", box.runtime_dir)
+    if reason == LOST:
+        log.error("a program cannot be brought back: ending, for the container to be started anew")
+    return reason
+
+
+def supervise_once(box: Box, parent_pid: int, inbox: Inbox) -> str:
+    """In a runtime directory that stays in place."""
     lock = runtime.Lock(runtime.prepare(str(box.runtime_dir)), box.lock_name)
     lock.acquire(patience_s=0)
     try:
         box.tidy()
         box.make_log_dir()
-        Supervise(box, parent_pid, inbox).run()
+        reason = Supervise(box, lock, parent_pid, inbox).run()
         box.clear()
     finally:
         lock.release()
     with contextlib.suppress(OSError):  # it holds what others put there, or is not ours to remove
         box.runtime_dir.rmdir()
+    return reason
 
 
 def arguments() -> argparse.Namespace:
@@ -214,14 +221,13 @@ def main() -> int:
     try:
         box = Box(config.load(), tuple(given.programs))
         box.names()  # refuses sources that cannot be read
-        supervise(box, given.with_parent, inbox)
+        return 0 if supervise(box, given.with_parent, inbox) == TOLD else runtime.EX_TEMPFAIL
     except SettingsError as error:
         log.error("%s", error)
         return runtime.EX_CONFIG
-    except (OSError, runtime.AddressInUse) as error:
+    except (OSError, runtime.Unavailable) as error:
         log.error("%s", error)
         return runtime.EX_TEMPFAIL
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from voicetap.crashpoint import crashpoint
 from voicetap.messages import Heartbeat, Status
 from voicetap.node import Node
 
-from . import notify
-from .judge import Effect, Judge, Kill, Listed, Listing, Report, Start
+from . import notify, pulse
+from .judge import Effect, Judge, Kill, Listed, Listing, Report, Start, Tick
 from .rpc import Process, Supervisord, Unreachable
 
 LOOK_S = 2.0  # between two looks at the list, when nothing happens
@@ -73,6 +73,14 @@ class Watch:
         for receiver in self._receivers.values():
             yield from receiver
 
+    def judge(self) -> None:
+        """Only with a list that is true: a supervisord that is stopping ends programs without saying so."""
+        now_s = time.monotonic()
+        if self._answers:
+            self.act(self._judge.step(Tick(), now_s))
+        flapping = [f"{name} restarted {count} times" for name, count in self._judge.flapping(now_s).items()]
+        self._node.state, self._node.detail = "degraded" if flapping else "ready", ", ".join(flapping)
+
     def act(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Report):
@@ -84,8 +92,9 @@ class Watch:
                 log.warning("%s: %s", effect, error)
 
     def show_pulse(self) -> None:
-        """For supervise, who watches this watchdog."""
-        mark = f"{os.getpid():10} {time.monotonic_ns():20}"  # always of this length: there is nothing to truncate
+        """For supervise, who watches this watchdog, and ends a container whose program cannot be brought back."""
+        verdict = pulse.UNWELL if self._judge.lost(time.monotonic()) else pulse.WELL
+        mark = f"{os.getpid():10} {time.monotonic_ns():20} {verdict}"  # always of this length: nothing to truncate
         os.pwrite(self._pulse_fd, mark.encode(), 0)
 
     def tell_systemd(self) -> None:
