@@ -10,7 +10,7 @@ from rig.vad import make_frame
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress
 from voicetap.settings import VadSettings
 from voicetap_vad.cutlist import CutList
-from voicetap_vad.listener import LAST_PROGRESS_S, PROGRESS_FRAMES, PROGRESS_S, Listener
+from voicetap_vad.listener import GATHER_FRAMES, LAST_PROGRESS_S, PROGRESS_FRAMES, PROGRESS_S, Listener
 
 FRAME_S = FRAME_NS / 1e9
 
@@ -87,6 +87,17 @@ def test_it_is_not_quiet_while_a_frame_is_missing(story):
     story.listener.hear(make_frame(5), story.now_s)
     assert not story.listener.is_quiet, "not heard yet"
     story.listener.turn(story.now_s)
+    assert story.listener.is_quiet
+
+
+def test_it_is_not_quiet_while_it_catches_up(story):
+    story.hear(0, 5)
+    for _ in range(2 * GATHER_FRAMES):
+        story.listener.hear(make_frame(story.seq), story.now_s)
+        story.seq += 1
+    story.listener.turn(story.now_s)
+    assert not story.listener.is_quiet
+    story.hear(0)
     assert story.listener.is_quiet
 
 

@@ -20,6 +20,7 @@ from .silero import Silero
 from .stream import Said, Stream
 
 FRAMES_PER_TURN = 64  # about 10 ms of work: catching up starves neither live frames nor the heartbeat
+GATHER_FRAMES = 5  # at once while nobody speaks: an onset, which takes three, is seen two frames late at most
 CAPTURE_SILENT_S = 1.0  # its head comes ten times a second
 PROGRESS_S, PROGRESS_FRAMES = 1.0, 32  # whichever is first: in real time both are the same
 LAST_PROGRESS_S = 0.1  # at the end: capture waits for a word from us before it goes
@@ -42,6 +43,7 @@ class Listener:
         self._lost_since_s: float | None = None
         self._progress_s = 0.0
         self._progress_seq = 0
+        self._in_real_time = False
         self.captured_ns = 0  # of the frame that came last
         self._refused = 0
         self._has_ended = False
@@ -54,8 +56,8 @@ class Listener:
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing is to be said or asked before more frames come."""
-        return self._stream is not None and self._stream.is_quiet
+        """Nothing is to be said or asked before more frames come, and they come one by one."""
+        return self._in_real_time and self._stream is not None and self._stream.is_quiet
 
     @property
     def is_over(self) -> bool:
@@ -88,7 +90,9 @@ class Listener:
     def turn(self, now_s: float) -> list[Said | ReplayRequest | AudioProgress]:
         if self._has_ended or not (stream := self._stream):
             return []
-        said = [message for frame in stream.order.take(FRAMES_PER_TURN) for message in stream.feed(frame)]
+        frames = stream.order.take(FRAMES_PER_TURN)
+        said = [message for frame in frames for message in stream.feed(frame)]
+        self._in_real_time = len(frames) <= GATHER_FRAMES
         self._watch(now_s)
         if stream.order.complete and (stream.is_open or (self.is_over and stream.has_undecided)):
             said += self._close_if_over(stream, now_s)
