@@ -5,15 +5,20 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from rig.processes import eventually
 from voicetap.messages import Heartbeat, SourceState
+from voicetap.node import Node
 from voicetap_watchdog import health, notify, rpc
+from voicetap_watchdog.judge import Beat, Judge
 from voicetap_watchdog.listener import OK, READY, Listener
 from voicetap_watchdog.pulse import Pulse, Victim
-from voicetap_watchdog.rpc import Supervisord, Unreachable
+from voicetap_watchdog.rpc import Process, Supervisord, Unreachable
+from voicetap_watchdog.watch import Watch
 
 EVENT = b"ver:3.0 server:voicetap serial:1 pool:watchdog poolserial:1 eventname:TICK_5 len:10\nwhen:12345\n"[:-1]
 
@@ -132,3 +137,34 @@ def beat(position_s: float = 0.0, source: str = "live", state: str = "ready", bo
 def test_health_is_fresh_beats_and_sound_that_moves(beats, problem):
     found = health.problem_of("capture-1", beats)
     assert problem in found and bool(found) == bool(problem)
+
+
+def test_systemd_hears_no_more_when_a_program_cannot_be_brought_back(settings, monkeypatch):
+    sent: list[str] = []
+    monkeypatch.setattr(notify, "send", sent.append)
+    monkeypatch.setattr("voicetap_watchdog.watch.LOOK_S", 0.0)
+    judge = Judge(silent_s=60, start_s=60, unwell_s=0.3)
+    vad = Process("vad", "vad", "RUNNING", os.getpid(), 0)
+    with Node("watchdog", settings) as node, Watch(node, Played(vad), judge) as watch:
+        watch.look(set())
+        judge.step(Beat("vad", vad.pid, "ready", 0.0), time.monotonic())
+        watch.tell_systemd()
+        assert sent == ["READY=1", "WATCHDOG=1"]
+        assert Pulse(Path(settings.runtime_dir, "watchdog.pulse"), 1, 1).is_unwell is False
+        eventually(lambda: judge.lost(time.monotonic()), 5, "its loss")
+        watch.tell_systemd()
+        assert sent == ["READY=1", "WATCHDOG=1"]
+        watch.show_pulse()
+        pulse = Pulse(Path(settings.runtime_dir, "watchdog.pulse"), 1, 1)
+        pulse.has_stopped(0.0)
+        assert pulse.is_unwell
+
+
+class Played:
+    """A supervisord with this program."""
+
+    def __init__(self, process: Process):
+        self._process = process
+
+    def processes(self) -> tuple[Process, ...]:
+        return (self._process,)
