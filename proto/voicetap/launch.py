@@ -13,7 +13,7 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 # For libraries that report their use: onnxruntime does when imported, and puts a device id into ~/.cache.
-_NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+NO_REPORTS = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def die_with_parent() -> None:
@@ -29,7 +29,7 @@ def die_with_parent() -> None:
 def main() -> None:
     die_with_parent()
     os.umask(0o077)
-    os.environ |= _NO_REPORTS
+    os.environ |= NO_REPORTS
     import resource
     import runpy
 
