@@ -30,17 +30,17 @@ def program(pid: int, state: str) -> dict[str, Program]:
 @pytest.mark.parametrize(
     ("heard", "programs", "pid", "state"),
     [
-        (Heard(7, "ready"), program(7, "running"), 7, "ready"),
-        (Heard(7, "ready"), program(8, "running"), 8, "starting"),
-        (Heard(7, "ready"), program(0, "backoff"), 0, "backoff"),
-        (Heard(7, "ready", age_s=FRESH_S + 1), program(7, "running"), 7, "silent"),
-        (Heard(7, "ready", age_s=FRESH_S + 1), program(7, "stopping"), 7, "stopping"),
-        (Heard(0, ""), program(8, "running"), 8, "starting"),
-        (Heard(7, "ready"), {}, 7, "ready"),
+        ((7, "ready"), program(7, "running"), 7, "ready"),
+        ((7, "ready"), program(8, "running"), 8, "starting"),
+        ((7, "ready"), program(0, "backoff"), 0, "backoff"),
+        ((7, "ready", FRESH_S + 1), program(7, "running"), 7, "silent"),
+        ((7, "ready", FRESH_S + 1), program(7, "stopping"), 7, "stopping"),
+        ((0, ""), program(8, "running"), 8, "starting"),
+        ((7, "ready"), {}, 7, "ready"),
     ],
 )
 def test_a_state_is_that_of_the_process_whose_pid_is_shown(heard, programs, pid, state, tmp_path):
-    [service] = report.status(heard, programs, str(tmp_path))["services"]
+    [service] = report.status(Heard(*heard), programs, str(tmp_path))["services"]
     assert (service["pid"], service["state"]) == (pid, state)
     assert (service["rss_bytes"] == 9) == (pid == 7)
 

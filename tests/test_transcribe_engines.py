@@ -1,17 +1,16 @@
 """transcribe's engines, run for real: faster-whisper on a model the tests make, pocketsphinx on its own."""
 
 import functools
-import gc
 import os
 import socket
 import subprocess
+import sys
 import wave
 from dataclasses import replace
 from pathlib import Path
 from shutil import which
 
 import numpy as np
-import psutil
 import pytest
 
 from rig import hub, tinywhisper
@@ -222,16 +221,27 @@ def test_no_sound_is_no_text(model):
     engine.close()
 
 
+MEASURE = """
+import gc, sys, psutil
+sys.path.insert(0, sys.argv[2])
+from test_transcribe_engines import SILENCE, Options, whisper_on
+rss = psutil.Process().memory_info
+gc.collect()
+before = rss().rss
+engine = whisper_on(sys.argv[1], compute_type="float32")
+engine.transcribe(SILENCE, Options())
+loaded = rss().rss
+engine.close()
+print(before, loaded, rss().rss)
+"""
+
+
 def test_close_gives_the_memory_back(tmp_path):
+    """In a process of its own: here the memory of earlier tests would be used again."""
     model = tinywhisper.build(tmp_path / "large", width=768)
-    process = psutil.Process()
-    gc.collect()
-    before = process.memory_info().rss
-    engine = whisper_on(model, compute_type="float32")
-    engine.transcribe(SILENCE, Options())
-    loaded = process.memory_info().rss
-    engine.close()
-    after = process.memory_info().rss
+    command = [sys.executable, "-c", MEASURE, str(model), str(Path(__file__).parent)]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    before, loaded, after = map(int, measured.split())
     assert loaded - before > 60e6, "too small a model to see"
     assert after - before < 0.2 * (loaded - before)
 
