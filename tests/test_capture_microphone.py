@@ -215,3 +215,24 @@ def test_a_channel_the_device_does_not_have_is_one_line(monkeypatch):
     monkeypatch.setattr(microphone_module.pyaudio, "PyAudio", StubbornAudio)
     with pytest.raises(microphone_module.DeviceLost, match="2 channels, 48000 Hz. cannot be opened for channel 2"):
         microphone_module.Microphone("", 2)
+
+
+def test_a_default_microphone_that_the_sound_server_exchanges_is_announced(microphone, spawn, heard):
+    microphone.load_other_source()
+    spawn(MODULE, sources="mic")
+    heard.until(lambda: len(heard.frames) > 40)  # it has looked
+    microphone.move("other.monitor")
+    heard.until(lambda: heard.heads[-1].detail == "the sound server has moved us to 'other.monitor'")
+    assert heard.state == "live" and heard.beats[-1].state == "degraded"
+
+
+def test_a_chosen_microphone_that_the_sound_server_exchanges_is_lost_and_opened_again(microphone, spawn, heard):
+    microphone.load_other_source()
+    spawn(MODULE, sources="mic:vmic")
+    heard.until(lambda: len(heard.frames) > 40)
+    microphone.move("other.monitor")
+    heard.until(lambda: heard.state == "lost")
+    lost = next(head for head in reversed(heard.heads) if head.state == "lost")
+    assert lost.detail == "'vmic' was replaced by 'other.monitor', by the sound server"
+    heard.until(lambda: heard.state == "live" and gaps(heard))
+    assert gaps(heard)[-1][0] == "device_lost"

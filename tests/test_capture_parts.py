@@ -200,6 +200,7 @@ def test_back_off_is_eager_then_patient_then_eager_again():
 
 class FakeDevice:
     name = "fake"
+    remark = ""
 
     def __init__(self):
         self.blocks: list[bytes] = []
@@ -246,6 +247,18 @@ def test_a_silent_device_is_closed_and_opened_again():
     assert len(opened) == 2 and source.state == "lost", "an open device that gives nothing is not back yet"
     opened[1].blocks.append(b"cd")
     assert source.read(0) == b"cd" and source.state == "live"
+
+
+def test_a_remark_is_passed_on_and_taken_back(caplog):
+    device = FakeDevice()
+    source = Reopening(lambda: device, no_data_s=1.0, retry_max_s=10.0, clock=Time())
+    for remark in ("", "moved", "moved", ""):
+        device.remark = remark
+        device.blocks.append(b"ab")
+        source.read(0)
+        source.read(0)
+        assert (source.state, source.detail) == ("live", remark)
+    assert [record.message for record in caplog.records] == ["moved", "listening to 'fake' again"]
 
 
 def test_an_absent_device_is_tried_until_it_is_there(caplog):

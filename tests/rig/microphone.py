@@ -70,6 +70,15 @@ class VirtualMicrophone:
         """Plugs it in again."""
         self._control("load-module", *_NULL_SINK)
 
+    def load_other_source(self) -> None:
+        """Plugs in a second microphone, which nobody asked for: `other.monitor`."""
+        self._control("load-module", *_NULL_SINK[:1], "sink_name=other", *_NULL_SINK[2:])
+
+    def move(self, source: str) -> None:
+        """Lets whoever records hear this source from now on."""
+        recordings = subprocess.check_output(["pactl", "list", "short", "source-outputs"], env=self._environment())
+        self._control("move-source-output", recordings.decode().split()[0], source)
+
     def _start(self) -> None:
         Path(self._directory, "native").unlink(missing_ok=True)
         server = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=300", "--disable-shm"]

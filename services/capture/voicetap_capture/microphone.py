@@ -4,8 +4,9 @@ Everything happens on one thread and nothing waits: a blocking read on a stopped
 and closing a stream that another thread reads from crashes the process half of the time (measured).
 """
 
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pyaudio
 
@@ -14,9 +15,11 @@ from voicetap.messages import SAMPLE_RATE_HZ
 from .channels import MIX, to_mono
 from .quiet import quiet
 from .selection import InputDevice, choose, names
+from .whereabouts import Whereabouts
 
 BUFFER_SAMPLES = 512
 _FORMAT = pyaudio.paInt16
+_FOLLOWING = ("", "default", "pulse", "pipewire")  # these mean whatever the sound server thinks best
 
 
 class DeviceLost(OSError):
@@ -30,9 +33,14 @@ def input_devices() -> list[InputDevice]:
 
 
 class Microphone:
-    """A recording device, opened by `wanted` (see `selection.choose`). Raises DeviceLost."""
+    """A recording device, opened by `wanted` (see `selection.choose`). Raises DeviceLost.
+
+    `remark`: what people should know about it.
+    """
 
     def __init__(self, wanted: str, channel: int):
+        self.remark = ""
+        self._is_chosen = wanted not in _FOLLOWING
         self._channel = channel
         self._resampler = None
         with ExitStack() as stack:
@@ -42,6 +50,7 @@ class Microphone:
             except (OSError, ValueError) as error:
                 raise DeviceLost(_text(error)) from None
             stack.callback(self._stream.close)
+            self._whereabouts = stack.enter_context(closing(Whereabouts()))
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -50,6 +59,7 @@ class Microphone:
 
     def read(self) -> bytes:
         """What was recorded since the last call, as s16le mono 16 kHz; empty when there is nothing yet."""
+        self._look()
         try:
             waiting = self._stream.get_read_available()
             if waiting < self._block:
@@ -63,6 +73,12 @@ class Microphone:
     def tail(self) -> bytes:
         """What the resampler held back; nothing may be read after this."""
         return self._resampler.feed(b"", last=True) if self._resampler else b""
+
+    def _look(self) -> None:
+        moved_to = self._whereabouts.moved_to(time.monotonic())
+        if moved_to and self._is_chosen:
+            raise DeviceLost(f"{self.name!r} was replaced by {moved_to!r}, by the sound server")
+        self.remark = f"the sound server has moved us to {moved_to!r}" if moved_to else ""
 
     def _open(self, audio: pyaudio.PyAudio, device: InputDevice) -> None:
         self.name = device.name

@@ -17,9 +17,10 @@ log = logging.getLogger("capture")
 
 
 class Device(Protocol):
-    """Something that records. Both raise OSError once it is gone."""
+    """Something that records. `read` raises OSError once it is gone. `remark`: what people should know about it."""
 
     name: str
+    remark: str
 
     def read(self) -> bytes: ...
     def tail(self) -> bytes: ...
@@ -73,6 +74,8 @@ class Reopening:
         elif now_s - self._heard_s > self._no_data_s:
             return self._lose(f"no sound from {self._device.name!r} for {self._no_data_s:g} s")
         self._expect(pcm, now_s)
+        if self.state == "live":
+            self._notice(self._device.remark)
         return pcm
 
     def wait_s(self) -> float:
@@ -102,6 +105,11 @@ class Reopening:
             self._is_heard = True
             self.state, self.detail = "live", ""
             self._backoff.reset()
+
+    def _notice(self, remark: str) -> None:
+        if remark != self.detail:
+            self.detail = remark
+            log.warning("%s", remark or f"listening to {self._device.name!r} again")
 
     def _lose(self, detail: str) -> bytes:
         self._is_heard = False

@@ -163,7 +163,7 @@ class Service:
         self._node.sources = (self._source_state(state, detail),)
         if changed:
             self._announced = (state, detail)
-            self._node.state = "degraded" if state == "lost" else "ready"
+            self._node.state = "degraded" if state == "lost" or detail else "ready"
             self._node.detail = detail
             self._node.beat_now()
 

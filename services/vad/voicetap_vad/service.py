@@ -57,7 +57,7 @@ class Service:
         self._started_s = time.monotonic()
         vad = settings.vad
         self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
-        self._announced = dict.fromkeys(names, "live")
+        self._announced = dict.fromkeys(names, ("live", ""))
         self._states_s = 0.0
         self._connect(names)
 
@@ -175,8 +175,9 @@ class Service:
         self._node.sources = states
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
-            if state.stream and state.state != self._announced[state.source]:
-                self._announced[state.source] = state.state
+            news = (state.state, state.detail if state.state == "live" else "")  # of a lost one it may change often
+            if state.stream and news != self._announced[state.source]:
+                self._announced[state.source] = news
                 log.info("%s is %s %s", state.source, state.state, state.detail)
                 wall_ns = time.time_ns()
                 self._results.send(Status(source=state.source, state=state.state, detail=state.detail, wall_ns=wall_ns))

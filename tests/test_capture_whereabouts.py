@@ -1,0 +1,89 @@
+"""Which source the sound server lets us hear: its answers, and its silence."""
+
+import json
+import os
+
+import pytest
+
+from rig.processes import eventually
+from voicetap_capture.whereabouts import Whereabouts, source_of
+
+LISTED = {
+    "sources": [{"index": 3, "name": "usb"}, {"index": 4, "name": "webcam"}],
+    "source_outputs": [
+        {"source": 3, "properties": {"application.process.id": "77"}},
+        {"source": 4, "properties": {"application.process.id": "78"}},
+        {"source": 4, "properties": {"application.process.id": "79"}},
+        {"source": 3, "properties": {"application.process.id": "79"}},
+        {"source": 9, "properties": {"application.process.id": "80"}},
+    ],
+}
+
+
+@pytest.mark.parametrize(("pid", "source"), [(77, "usb"), (78, "webcam"), (79, ""), (80, ""), (81, "")])
+def test_it_is_the_one_that_this_process_records(pid, source):
+    assert source_of(pid, json.dumps(LISTED).encode()) == source
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"sources": 1, "source_outputs": 2}', b"\xff"])
+def test_an_answer_that_makes_no_sense_says_nothing(answer):
+    assert source_of(77, answer) == ""
+
+
+@pytest.fixture
+def pactl(tmp_path, monkeypatch):
+    """`pactl(script)` is what answers for the sound server."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def install(script: str) -> None:
+        (tmp_path / "pactl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "pactl").chmod(0o755)
+
+    return install
+
+
+def listed(source: str) -> str:
+    told = {
+        "sources": [{"index": 1, "name": source}],
+        "source_outputs": [{"source": 1, "properties": {"application.process.id": str(os.getpid())}}],
+    }
+    return f"echo '{json.dumps(told)}'"
+
+
+@pytest.fixture
+def where():
+    whereabouts = Whereabouts({"PULSE_SERVER": "unix:/somewhere"})
+    yield whereabouts
+    whereabouts.close()
+
+
+def test_a_move_is_told_until_it_is_taken_back(pactl, where):
+    now_s = 0.0
+    for source, told in (("usb", ""), ("webcam", "webcam"), ("webcam", "webcam"), ("usb", "")):
+        pactl(listed(source))
+        now_s += 5.0
+        where.moved_to(now_s)
+        eventually(lambda at_s=now_s, it=told: where.moved_to(at_s) == it and where._asked is None, 5, told)
+
+
+def test_nobody_is_asked_before_it_is_time(pactl, where, tmp_path):
+    pactl(f"echo asked >> {tmp_path}/log")
+    where.moved_to(0.0)
+    eventually(lambda: where.moved_to(4.9) == "" and where._asked is None, 5, "the answer")
+    assert where.moved_to(4.9) == "" and (tmp_path / "log").read_text() == "asked\n"
+
+
+def test_a_sound_server_that_never_answers_is_asked_once_and_left_at_the_end(pactl, where, tmp_path):
+    pactl(f"echo $$ >> {tmp_path}/log; exec sleep 60")
+    assert [where.moved_to(now_s) for now_s in (0.0, 10.0, 20.0)] == [""] * 3
+    pid = int(eventually(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text(), 5, "a question"))
+    where.close()
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), 5, "its end")
+
+
+def test_without_pactl_or_a_sound_server_nobody_is_asked(tmp_path, monkeypatch, pactl):
+    pactl("exit 1")
+    nowhere = Whereabouts({"XDG_RUNTIME_DIR": str(tmp_path)})
+    monkeypatch.setenv("PATH", "/nowhere")
+    for whereabouts in (nowhere, Whereabouts({"PULSE_SERVER": "unix:/somewhere"})):
+        assert whereabouts.moved_to(0.0) == "" and whereabouts._asked is None
