@@ -175,6 +175,14 @@ def test_sound_that_nobody_takes_is_given_up_when_the_ring_would_be_full(outbox)
     assert sent(outbox.step(report(), 0.6)) == [("w1", id_of(2))]
 
 
+def test_what_failed_is_counted_once(outbox):
+    for number in range(1, 13):
+        outbox.step(job(number), 0.0)
+    for now_s in (1.0, 2.0, 3.0):
+        outbox.step(None, now_s)
+    assert outbox.failed == {"mic": 2}
+
+
 def test_a_draining_or_loading_worker_gets_nothing(outbox):
     outbox.step(job(1), 0.0)
     for state in ("starting", "draining"):

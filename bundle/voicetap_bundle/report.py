@@ -62,5 +62,6 @@ def _sources(beats: Beats) -> list[dict]:
             for source in message.sources:
                 known = found.setdefault(source.source, {"source": source.source, "detail": ""})
                 known |= {"stream": source.stream, "state": source.state, "position_s": source.position_s}
-                known |= {"backlog": source.backlog, "gaps": source.gaps, "detail": source.detail or known["detail"]}
+                known |= {"backlog": source.backlog, "gaps": source.gaps, "failed": source.failed}
+                known["detail"] = source.detail or known["detail"]
     return list(found.values())

@@ -47,9 +47,9 @@ def _print(found: dict) -> None:
         counts = (str(each["drops"]), str(each["restarts"]))
         services.add_row(each["name"], each["state"], str(each["pid"] or "-"), beat, *cost, *counts, each["detail"])
     console.print(services)
-    sources = _table("source", "state", "position", "waiting", "gaps")
+    sources = _table("source", "state", "position", "waiting", "gaps", "failed")
     for each in found["sources"]:
-        numbers = (f"{each['position_s']:.1f} s", str(each["backlog"]), str(each["gaps"]))
+        numbers = (f"{each['position_s']:.1f} s", str(each["backlog"]), str(each["gaps"]), str(each["failed"]))
         sources.add_row(each["source"], each["state"], *numbers, each["detail"])
     console.print(sources)
 

@@ -288,6 +288,7 @@ class SourceState:
     position_s: float = 0.0
     backlog: int = 0  # entries not yet committed
     gaps: int = 0
+    failed: int = 0  # utterances given up since the service was started
 
 
 @message

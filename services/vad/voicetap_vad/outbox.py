@@ -4,6 +4,7 @@ An utterance leaves on journal's word alone. Until then a worker's reports are i
 silent, new, or no longer holding it has lost it, and the next idle one gets it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from voicetap.messages import (
 
 from .entries import failed_of
 
+NEVER_S = float("-inf")
 RESEND_S = 0.5
 MAX_RESENT = 32  # entries sent to journal at once; the others wait for these
 JOURNAL_PATIENCE_S = 1.0  # after a start: journal may have committed what the cut list still holds
@@ -67,7 +69,7 @@ class _Item:
     worker: str = ""  # who has it
     lost_by: str = ""  # who had it last, if it may come back with it
     seen_s: float = 0.0  # when that worker last said so, or got it
-    told_s: float = float("-inf")
+    told_s: float = NEVER_S
 
 
 @dataclass
@@ -90,6 +92,7 @@ class Outbox:
     _items: dict[str, dict[UtteranceId, _Item]] = field(default_factory=dict)
     _workers: dict[str, _Worker] = field(default_factory=dict)
     journal_heard: bool = False
+    failed: Counter[str] = field(default_factory=Counter)  # entries of ours, per source, since the start
 
     @property
     def is_empty(self) -> bool:
@@ -176,10 +179,11 @@ class Outbox:
             yield Attempt(item.content.utterance_id, item.content.attempt)
 
     def _tell(self, now_s: float) -> Iterator[Effect]:
-        for items in self._items.values():
+        for source, items in self._items.items():
             direct = [item for item in items.values() if self._is_direct(item)]
             for item in direct[:MAX_RESENT]:
                 if now_s - item.told_s >= RESEND_S:
+                    self.failed[source] += isinstance(item.content, Failed) and item.told_s == NEVER_S
                     item.told_s = now_s
                     yield Tell(item.content)
 

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from voicetap import links, runtime, sources
@@ -171,7 +172,8 @@ class Service:
         self._jobs[worker] = self._node.sender(links.JOBS.of(worker))
 
     def _show_states(self) -> None:
-        states = tuple(listener.state() for listener in self._listeners.values())
+        failed = self._outbox.failed
+        states = tuple(replace(each.state(), failed=failed[name]) for name, each in self._listeners.items())
         self._node.sources = states
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
