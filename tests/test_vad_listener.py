@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rig.vad import make_frame
+from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress
 from voicetap.settings import VadSettings
 from voicetap_vad.cutlist import CutList
@@ -106,6 +107,21 @@ def test_capture_is_told_how_far_we_are_by_sound_and_by_time(story):
     assert len(progress(story.wait(PROGRESS_S))) == 1
     assert progress(story.wait(PROGRESS_S / 2)) == []
     assert len(progress(story.wait(PROGRESS_S / 2))) == 1
+
+
+def test_after_a_lost_list_no_number_that_anybody_has_is_given_again(tmp_path):
+    cuts = CutList(tmp_path / "cuts-mic.sqlite")
+    listener = Listener("mic", "vad", cuts, Ear(), VadSettings())
+    for known in (7, 9, 8):
+        listener.learn(UtteranceId("mic", "a1", known))
+    head = AudioHead(
+        source="mic", stream="a1", first_seq=50, next_seq=90, next_position=90 * FRAME_SAMPLES, state="live"
+    )
+    [gap] = listener.hear(head, 100.0)
+    assert (gap.utterance_id.number, gap.reason, gap.start_s, gap.end_s) == (10, "cuts_lost", 2.88, 2.88)
+    [entry] = cuts.cuts()
+    assert entry.number == 10 and cuts.mark("a1").seq == 90
+    cuts.close()
 
 
 def test_a_capture_that_stops_is_told_soon(story):

@@ -178,7 +178,7 @@ class Gap:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # device_lost, capture_restart, overflow, overrun, stopped
+    reason: str  # device_lost, capture_restart, overflow, overrun, stopped; cuts_lost: nobody knows since when
     journal_seq: int = 0
 
 

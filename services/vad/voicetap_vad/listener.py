@@ -47,7 +47,7 @@ class Listener:
         self.captured_ns = 0  # of the frame that came last
         self._refused = 0
         self._has_ended = False
-        self.committed: dict[str, int] = {}  # per stream, as journal said last
+        self.numbers: dict[str, int] = {}  # per stream, the highest that others have spoken of
 
     @property
     def is_behind(self) -> bool:
@@ -79,6 +79,10 @@ class Listener:
             self._stream.order.offer(message)
             self.captured_ns = message.captured_ns
         return []  # of a stream whose head is still to come: it is fetched from the ring then
+
+    def learn(self, id_: UtteranceId) -> None:
+        """journal or a worker has this number, or had it."""
+        self.numbers[id_.stream] = max(id_.number, self.numbers.get(id_.stream, 0))
 
     def forget(self, first: UtteranceId, last: int) -> None:
         """journal has committed the numbers from `first` to `last` of that stream."""
@@ -140,7 +144,10 @@ class Listener:
 
     def _change_stream(self, head: AudioHead) -> list[Said]:
         said = self._leave(self._stream, "overrun") if self._stream else self._resend(head.stream)
-        self._stream = Stream(head, self._mark(head), self._cuts, self._silero, self._settings)
+        mark = self._cuts.mark(head.stream)
+        self._stream = Stream(head, mark or self._new_mark(head), self._cuts, self._silero, self._settings)
+        if not mark and head.stream in self.numbers:
+            said += self._stream.say_lost()
         return said
 
     def _leave(self, stream: Stream, reason: str) -> list[Said]:
@@ -148,11 +155,8 @@ class Listener:
         said = [message for frame in stream.order.take(stream.order.waiting) for message in stream.feed(frame)]
         return said + stream.abandon(self._head.next_position, reason)
 
-    def _mark(self, head: AudioHead) -> Mark:
-        if mark := self._cuts.mark(head.stream):
-            return mark
-        if number := self.committed.get(head.stream):
-            # our list was lost, journal's was not: what is older was said already, or never will be
+    def _new_mark(self, head: AudioHead) -> Mark:
+        if number := self.numbers.get(head.stream):  # our list was lost: what is older was said, or never will be
             return Mark(head.stream, head.next_seq, head.next_position, last_number=number)
         return Mark(head.stream, head.first_seq, 0)
 

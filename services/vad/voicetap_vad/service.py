@@ -104,7 +104,8 @@ class Service:
         for report in self._workers:
             if _WORKER.fullmatch(report.worker):
                 self._step(report, now_s)
-        if not self._waits_for_journal(now_s):
+                self._learn(report.holding)
+        if not self._waits_for_others(now_s):
             for name, listener in self._listeners.items():
                 self._listen(name, listener, now_s)
         self._step(None, now_s)
@@ -118,8 +119,7 @@ class Service:
             if isinstance(message, JournalHead):
                 for known in message.committed:
                     self._forget(known._replace(number=1), known.number)
-                    if listener := self._listeners.get(known.source):
-                        listener.committed[known.stream] = known.number
+                self._learn(message.committed)
             else:
                 self._forget(message.utterance_id, message.utterance_id.number)
                 crashpoint("vad.commit.heard")
@@ -128,10 +128,17 @@ class Service:
         if listener := self._listeners.get(first.source):
             listener.forget(first, last)
 
-    def _waits_for_journal(self, now_s: float) -> bool:
-        """An empty cut list may be a lost one: then only journal knows which numbers were given already."""
+    def _learn(self, ids: Iterable[UtteranceId]) -> None:
+        for id_ in ids:
+            if listener := self._listeners.get(id_.source):
+                listener.learn(id_)
+
+    def _waits_for_others(self, now_s: float) -> bool:
+        """An empty cut list may be a lost one: then only journal and the workers know which numbers were given."""
         is_new = any(cuts.is_new for cuts in self._cuts.values())
-        return is_new and not self._outbox.journal_heard and now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
+        is_lost = any(listener.numbers for listener in self._listeners.values())
+        patient = now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
+        return is_new and patient and (is_lost or not self._outbox.journal_heard)
 
     def _listen(self, name: str, listener: Listener, now_s: float) -> None:
         for message in self._audio[name]:

@@ -120,6 +120,12 @@ class Stream:
         self._cuts.commit()
         return said
 
+    def say_lost(self) -> list[Said]:
+        """Nobody knows any more how far it was decided; from here on it will be."""
+        gap = self._add_gap(self._mark.seq - 1, self._decided_end, 0, "cuts_lost")
+        self._cuts.commit()
+        return [gap]
+
     def forget(self, first: int, last: int) -> None:
         """journal has committed these numbers."""
         self._pending = [cut for cut in self._pending if not first <= cut.number <= last]
