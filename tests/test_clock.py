@@ -1,9 +1,9 @@
 """The box's wall clock is set, by an hour, at the worst moments: nobody is killed, nothing waits, no word is lost."""
 
 import contextlib
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_the_clock_of_the_tests_can_be_set(set_clock):
     ask = "import time; print(time.time(), time.time_ns())"
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
     set_clock(0)
-    true = os.stat("/proc/self").st_mtime
+    true = time.time_ns() / 1e9
     assert abs(float(told[0]) - true - HOUR_S) < 60 and abs(int(told[1]) / 1e9 - true - HOUR_S) < 60
 
 

@@ -94,7 +94,7 @@ class Process:
 
     @property
     def is_well(self) -> bool:
-        return not self.is_frozen and self.node.state in ("ready", "busy")
+        return not self.is_frozen and self.node.state == "ready"
 
     @property
     def is_frozen(self) -> bool:
