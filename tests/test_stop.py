@@ -85,7 +85,7 @@ class Ear:
     ids=lambda names: "+".join(names) or "none",
 )
 @pytest.mark.xfail(
-    strict=False, reason="on a very busy machine the sentence was missing at the end: cause not known yet"
+    strict=False, reason="on a busy machine the sentence was missing: cause not known yet"
 )
 def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, runtime_dir, killed):
     box = bundle()
