@@ -84,9 +84,7 @@ class Ear:
     [(), ("vad",), ("journal",), ("capture-1", "vad")],
     ids=lambda names: "+".join(names) or "none",
 )
-@pytest.mark.xfail(
-    strict=False, reason="on a busy machine the sentence was missing: cause not known yet"
-)
+@pytest.mark.xfail(strict=False, reason="on a busy machine the sentence was missing: cause not known yet")
 def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, runtime_dir, killed):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
