@@ -1,6 +1,6 @@
 """One process on the bus: its lock, its sockets, its heartbeat, its orderly end.
 
-Three deaths, one cure. A crash: supervisord restarts it. A hang: faulthandler, armed anew with every beat,
+Three deaths, one cure. A crash: supervisord restarts it. A hang: faulthandler, armed anew as the loop turns,
 prints where it hangs and ends the process, even while C code holds the GIL. A freeze: the watchdog misses
 the beat. The beat is sent by the work loop and means that the loop turned.
 """
@@ -25,6 +25,7 @@ from .messages import Heartbeat, SourceState
 from .settings import Settings
 
 BEAT_S = 0.5
+ARM_S = 2.0
 FIRST_BEAT_S = 0.02  # to the second beat, and from then on twice the last: who connects hears us soon
 REMOVED_S = 6.0  # without our files we begin anew; if all are gone, supervise stops everybody in order before
 LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
@@ -64,6 +65,7 @@ class Node:
         self._beats = 0
         self._beat_every_s = FIRST_BEAT_S
         self._next_beat_s = 0.0
+        self._next_arm_s = 0.0
         self._whole_s = 0.0  # when all our files were there, last
 
     def __enter__(self) -> "Node":
@@ -76,6 +78,8 @@ class Node:
             stack.enter_context(self._bus)
             self._pulse = self.sender(links.HEARTBEAT.of(self.name))
             stack.callback(faulthandler.cancel_dump_traceback_later)
+            self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, self._statm_fd)
             self._stack = stack.pop_all()
         return self
 
@@ -128,8 +132,7 @@ class Node:
         self._beat_every_s = min(2 * self._beat_every_s, BEAT_S)
         crashpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
         self._beats += 1
-        # armed once a beat, as it starts a thread: so the turns until the next beat do not count
-        faulthandler.dump_traceback_later(self.settings.stall_s + BEAT_S, exit=True)
+        self._arm(now_s)
         self._pulse.send(self._heartbeat())
         self._look_for_files(now_s)
 
@@ -137,6 +140,13 @@ class Node:
         """For a change of state that others wait for."""
         self._next_beat_s = 0.0
         self.beat()
+
+    def _arm(self, now_s: float) -> None:
+        """Not with every beat, as it starts a thread: so the time until the next arming does not count."""
+        if now_s >= self._next_arm_s:
+            every_s = min(ARM_S, self.settings.stall_s)
+            self._next_arm_s = now_s + every_s
+            faulthandler.dump_traceback_later(self.settings.stall_s + every_s + BEAT_S, exit=True)
 
     def _look_for_files(self, now_s: float) -> None:
         removed = self._bus.removed_file() or (None if self._lock.is_in_place() else self._lock.path)
@@ -162,7 +172,7 @@ class Node:
             drops=self.drops + sum(end.drops for end in self._senders) + sum(end.refused for end in self._receivers),
             deadline_ns=self.deadline_ns,
             cpu_s=usage.ru_utime + usage.ru_stime,
-            rss_bytes=_rss_bytes(),
+            rss_bytes=int(os.pread(self._statm_fd, 128, 0).split()[1]) * resource.getpagesize(),
             sources=self.sources,
         )
 
@@ -216,8 +226,3 @@ class _Signals:
         for asked_again in _STOP_SIGNALS:  # ends the process at once, even while C code hangs; the kernel cleans up
             signal.signal(asked_again, signal.SIG_DFL)
         self._stop()
-
-
-def _rss_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
