@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     import subprocess
 
-LOOK_S = 5.0  # 5 ms of CPU each
+LOOK_S = 15.0  # 10 ms of CPU each, with the start of two processes
 _ASK = (
     "timeout",
     "--foreground",

@@ -17,7 +17,7 @@ from .listener import Listener
 from .rpc import Supervisord
 from .watch import Watch
 
-TICK_S = 0.2
+TICK_S = 0.25
 
 
 def main(settings: Settings) -> None:
