@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rig.processes import eventually
-from voicetap_capture.whereabouts import Whereabouts, source_of
+from voicetap_capture.whereabouts import LOOK_S, Whereabouts, source_of
 
 LISTED = {
     "sources": [{"index": 3, "name": "usb"}, {"index": 4, "name": "webcam"}],
@@ -61,7 +61,7 @@ def test_a_move_is_told_until_it_is_taken_back(pactl, where):
     now_s = 0.0
     for source, told in (("usb", ""), ("webcam", "webcam"), ("webcam", "webcam"), ("usb", "")):
         pactl(listed(source))
-        now_s += 5.0
+        now_s += LOOK_S
         where.moved_to(now_s)
         eventually(lambda at_s=now_s, it=told: where.moved_to(at_s) == it and where._asked is None, 5, told)
 
@@ -69,13 +69,13 @@ def test_a_move_is_told_until_it_is_taken_back(pactl, where):
 def test_nobody_is_asked_before_it_is_time(pactl, where, tmp_path):
     pactl(f"echo asked >> {tmp_path}/log")
     where.moved_to(0.0)
-    eventually(lambda: where.moved_to(4.9) == "" and where._asked is None, 5, "the answer")
-    assert where.moved_to(4.9) == "" and (tmp_path / "log").read_text() == "asked\n"
+    eventually(lambda: where.moved_to(LOOK_S - 0.1) == "" and where._asked is None, 5, "the answer")
+    assert where.moved_to(LOOK_S - 0.1) == "" and (tmp_path / "log").read_text() == "asked\n"
 
 
 def test_a_sound_server_that_never_answers_is_asked_once_and_left_at_the_end(pactl, where, tmp_path):
     pactl(f"echo $$ >> {tmp_path}/log; exec sleep 60")
-    assert [where.moved_to(now_s) for now_s in (0.0, 10.0, 20.0)] == [""] * 3
+    assert [where.moved_to(now_s) for now_s in (0.0, 2 * LOOK_S, 4 * LOOK_S)] == [""] * 3
     pid = int(eventually(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text(), 5, "a question"))
     where.close()
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), 5, "its end")
