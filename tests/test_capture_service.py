@@ -59,7 +59,8 @@ def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, listener, re
     heard.until(lambda: heard.beats and heard.beats[-1].sources)
     [state] = heard.beats[-1].sources
     assert (state.state, state.position_s, state.gaps) == ("ended", FRAMES * 0.032, 0)
-    assert stop(process) < 1.5
+    heard.progress(0, FRAMES, "stopping")
+    assert stop(process) < 1.5, "its reader has everything, so it need not wait"
     assert output_of(MODULE, runtime_dir) == ""
     assert sorted(path.name for path in runtime_dir.iterdir()) == ["audio-file.ring"]
     with Ring(runtime_dir / "audio-file.ring", "file", settings.capture.ring_s, f"file:{recording}") as ring:
@@ -148,7 +149,7 @@ def test_under_supervision_only_the_end_of_the_bundle_is_the_end_of_the_sound(
     heard.until(lambda: heard.next_seq > 5)
     if bundle_stops:
         (runtime_dir / "stopping").touch()
-    assert stop(process) < 1.5
+    assert stop(process) < 3, "and waits for its reader no longer than supervisord for it"
     for _ in range(5):
         heard.hear()
     assert ("stopping" in {head.state for head in heard.heads}) == bundle_stops

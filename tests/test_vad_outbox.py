@@ -56,7 +56,7 @@ def test_a_job_goes_to_an_idle_worker_and_the_next_when_it_is_idle_again(outbox)
     assert sent(outbox.step(job(1), 0.0) + outbox.step(job(2), 0.0)) == []
     assert outbox.step(report(), 0.1)[0] == Connect("w1")
     assert outbox.step(report(), 0.1) == []  # sent already, not received yet
-    assert outbox.step(report(received=1, decoding=(id_of(1),)), 0.2) == []
+    assert outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), 0.2) == []
     assert sent(outbox.step(report(received=1, holding=(id_of(1),)), 0.3)) == [("w1", id_of(2))]
 
 
@@ -87,7 +87,7 @@ def test_a_worker_that_was_only_slow_goes_on_and_it_counts_as_no_loss(outbox):
     outbox.step(report(), 0.0)
     for now_s in (2.0, 4.0, 6.0):
         outbox.step(None, now_s)
-        effects = outbox.step(report(received=1, decoding=(id_of(1),)), now_s + 0.1)
+        effects = outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), now_s + 0.1)
         assert effects == [Attempt(id_of(1), 0)]
 
 
@@ -95,7 +95,7 @@ def test_a_worker_that_reports_keeps_its_job_as_long_as_it_takes(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     for tenth in range(1, 100):
-        assert outbox.step(report(received=1, decoding=(id_of(1),)), tenth / 10) == []
+        assert outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), tenth / 10) == []
 
 
 def test_a_worker_that_no_longer_holds_a_job_has_lost_it(outbox):

@@ -70,19 +70,35 @@ class ReplayRequest:
 
 @message
 class AudioProgress:
-    """The oldest frame its reader may still ask for: a source faster than real time waits for it."""
+    """How far its reader is. A source faster than real time waits for it, and so does a capture that ends."""
 
     source: str
     stream: str
-    needed_seq: int
+    needed_seq: int  # the oldest frame it may still ask for
+    next_seq: int = 0  # the first frame that it does not have yet
+    state: str = ""  # of the source, in the last head that it heard
 
 
 # ---- speech: vad to transcribe ------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word on the stream's clock."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
 @message
 class Job:
-    """One utterance to transcribe. Its span never changes; `attempt` counts workers lost over it."""
+    """One utterance to transcribe. Its span never changes; `attempt` counts workers lost over it.
+
+    `purpose` is final, or for an utterance that is still open: early (the very cut that will be final if this pause
+    is its end) or interim (what there is of it so far). These two are answered with a Hypothesis, and never owed.
+    """
 
     utterance_id: UtteranceId
     attempt: int
@@ -94,6 +110,7 @@ class Job:
     pcm: bytes
     gap_s: float = 0.0  # silence put in where the device delivered nothing
     previous_text: str = ""  # what was said just before, where that may help
+    purpose: str = "final"
 
 
 @message
@@ -101,7 +118,7 @@ class WorkerReport:
     """A worker's state, on every change, and five times a second while it holds something: its credit, claim and lease.
 
     A worker may be given a job when `received` equals the jobs sent to this `boot_id` and `decoding` is empty.
-    `holding` lists what it has and journal has not committed: the job decoded now, and results waiting.
+    `holding` lists what it owes: jobs that are to be final, and results that journal has not committed.
     """
 
     worker: str
@@ -112,17 +129,29 @@ class WorkerReport:
     holding: tuple[UtteranceId, ...]
 
 
+@message
+class Hypothesis:
+    """What an early or interim Job sounded like: for vad, which alone knows whether it is worth publishing.
+
+    The worker keeps what it heard of an early Job: a final Job of the same span is answered with it at once.
+    """
+
+    worker: str
+    boot_id: str
+    utterance_id: UtteranceId
+    purpose: str
+    start_position: int  # of the sound that was decoded
+    end_position: int
+    text: str
+    decode_s: float
+    words: tuple[Word, ...] = ()
+    avg_logprob: float = 0.0
+    reason: str = ""  # why it has no text, as in Final
+    engine: str = ""
+    model: str = ""
+
+
 # ---- results: vad and transcribe to journal, journal to everyone ----------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """One word on the stream's clock."""
-
-    word: str
-    start_s: float
-    end_s: float
-    probability: float
 
 
 @message
@@ -245,13 +274,15 @@ class Committed:
 class JournalHead:
     """Twice a second: the tail of the journal, so a lost last entry is noticed.
 
-    `committed` has one id per stream: everything up to its number is committed.
+    `committed` has one id per stream: everything up to its number is committed. `highest` has the highest of which an
+    entry has come, although others before it may be missing.
     """
 
     journal_id: str
     first_seq: int
     next_seq: int
     committed: tuple[UtteranceId, ...] = ()
+    highest: tuple[UtteranceId, ...] = ()
 
 
 @message

@@ -42,8 +42,10 @@ class Listener:
     def next_seq(self) -> int:
         return self.heads[-1].next_seq if self.heads else 0
 
-    def progress(self, needed_seq: int) -> None:
-        self._requests.send(AudioProgress(source=self.source, stream=self.heads[-1].stream, needed_seq=needed_seq))
+    def progress(self, needed_seq: int, next_seq: int = 0, state: str = "") -> None:
+        stream = self.heads[-1].stream
+        where = AudioProgress(source=self.source, stream=stream, needed_seq=needed_seq, next_seq=next_seq, state=state)
+        self._requests.send(where)
 
     def ask(self, from_seq: int, to_seq: int, stream: str = "") -> None:
         stream = stream or self.heads[-1].stream

@@ -26,8 +26,8 @@ from .pacing import BURST_FRAMES, Pace
 from .ring import Ring
 
 HEAD_S = 0.1
-STOP_QUIET_S = 0.15  # three heads: one would do, were none ever lost
-STOP_MAX_S = 0.6  # while vad collects what it missed, or is on its way back; supervisord waits for a second
+STOP_TURN_S = 0.05
+STOP_MAX_S = 2.0  # for vad, which may be on its way back and have much to collect; supervisord waits a second longer
 CLOSE_S = 0.5
 
 
@@ -59,7 +59,7 @@ class Service:
         self._loss = "capture_restart" if source.live and last else ""  # why the next sound comes after a hole
         self._continuity = Continuity()
         self._gaps = 0
-        self._heard_s = 0.0  # when its reader was, last
+        self._reader = ("", 0)  # the state it heard of, and the first frame it does not have
         self._announced: tuple[str, str] | None = None
         self._next_head_s = 0.0
 
@@ -83,16 +83,13 @@ class Service:
         faulthandler.dump_traceback_later(CLOSE_S, exit=True)
 
     def _say_goodbye(self) -> None:
-        start_s = quiet_s = time.monotonic()
-        while (now_s := time.monotonic()) < start_s + STOP_MAX_S:
-            if self._answer():
-                quiet_s = now_s
-            if self._heard_s > start_s and now_s - quiet_s > STOP_QUIET_S:
-                return
-            self._announce("stopping", "")
+        end_s = time.monotonic() + STOP_MAX_S
+        while self._reader != ("stopping", self._ring.next_seq) and time.monotonic() < end_s:
             self._next_head_s = 0.0
+            self._announce("stopping", "")
             self._node.beat()
-            self._node.wait(STOP_QUIET_S / 3)
+            self._node.wait(STOP_TURN_S)
+            self._answer()
 
     def _source_wait_s(self, now_s: float) -> float:
         if self._source.state == "ended":
@@ -136,15 +133,15 @@ class Service:
             crashpoint("capture.frame.committed")
             self._audio.send(frame)
 
-    def _answer(self) -> bool:
+    def _answer(self) -> None:
         """Sends the frames asked for: one piece per requester and turn, so that none can hold up the sound."""
         requests = {}
         for message in self._requests:
-            self._heard_s = time.monotonic()
             if message.stream != self._ring.stream:
                 continue  # of a ring that is gone; the next head tells its reader
             if isinstance(message, AudioProgress):
                 self._pace.hear(message.needed_seq)
+                self._reader = (message.state, message.next_seq)
             elif isinstance(message, ReplayRequest):
                 requests[message.requester] = message
         for requester, request in requests.items():
@@ -152,7 +149,6 @@ class Service:
             for frame in replay.frames(wanted, self._ring.read):
                 crashpoint("capture.replay")
                 self._audio.send(frame, f"replay/{requester}")
-        return bool(requests)
 
     def _announce(self, state: str, detail: str) -> None:
         changed = (state, detail) != self._announced

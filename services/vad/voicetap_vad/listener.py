@@ -23,7 +23,7 @@ FRAMES_PER_TURN = 64  # about 10 ms of work: catching up starves neither live fr
 GATHER_FRAMES = 5  # at once while nobody speaks: an onset, which takes three, is seen two frames late at most
 CAPTURE_SILENT_S = 1.0  # its head comes ten times a second
 PROGRESS_S, PROGRESS_FRAMES = 1.0, 32  # whichever is first: in real time both are the same
-LAST_PROGRESS_S = 0.1  # at the end: capture waits for a word from us before it goes
+LAST_PROGRESS_S = 0.1  # at the end: capture waits, before it goes, until we have everything
 
 Heard = AudioFrame | AudioHead
 
@@ -139,6 +139,8 @@ class Listener:
             self._stream.order.hear_head(head.first_seq, head.next_seq)
         else:
             said += self._change_stream(head)
+        if self._head and head.state != self._head.state:
+            self._progress_s = 0.0  # said at once: a capture that ends waits for it
         self._head, self._head_s = head, now_s
         return said
 
@@ -203,4 +205,5 @@ class Listener:
         if now_s - self._progress_s < every_s and stream.order.next_seq - self._progress_seq < PROGRESS_FRAMES:
             return []
         self._progress_s, self._progress_seq = now_s, stream.order.next_seq
-        return [AudioProgress(source=self.source, stream=stream.name, needed_seq=stream.needed_seq())]
+        where = {"needed_seq": stream.needed_seq(), "next_seq": stream.order.next_seq, "state": self._head.state}
+        return [AudioProgress(source=self.source, stream=stream.name, **where)]

@@ -148,7 +148,7 @@ class Outbox:
             worker.sent = report.received  # it never arrived
         ready = report.state in ("ready", "busy")
         worker.idle = ready and report.received == worker.sent and not report.decoding
-        for id_ in (*report.decoding, *report.holding):
+        for id_ in report.holding:
             yield from self._renew(id_, report.worker, now_s)
 
     def _renew(self, id_: UtteranceId, worker: str, now_s: float) -> Iterator[Effect]:

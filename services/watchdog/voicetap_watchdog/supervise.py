@@ -155,12 +155,19 @@ class Supervise:
         return True
 
     def _settle(self) -> None:
-        """What died a moment ago comes back first: to end what is being said takes all of them."""
+        """What died a moment ago comes back first, and what is frozen goes on: to end what is being said takes all."""
         deadline_s = time.monotonic() + SETTLE_S
         with contextlib.suppress(*Unreachable):
+            for process in self._rpc.processes():
+                self._thaw(process.pid)
             while self._told < 2 and time.monotonic() < deadline_s and not self._is_settled():
                 self._rpc.poke()
                 self._wait(POKE_S)
+
+    def _thaw(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, signal.SIGCONT)
 
     def _is_settled(self) -> bool:
         """Whether every program is there that can be, and past its imports: before that, a signal is its end."""
