@@ -82,6 +82,16 @@ def test_at_the_end_of_all_nobody_waits_any_more():
     assert numbers_of(order.release(1.0)) == [2, 4, 5]
 
 
+def test_the_highest_number_counts_although_those_before_it_are_missing():
+    """A vad that has lost its cut list must not give it again: journal would take it for a repeat."""
+    order = Order(next_seq=1, wait_s=WAIT_S)
+    for number in (1, 4):
+        order.take(final(number), now_s=0.0)
+    order.release(now_s=0.0)
+    stream = order.streams["mic", "ab12"]
+    assert (stream.complete_to(), stream.highest()) == (1, 4)
+
+
 def test_nobody_waits_when_too_many_wait():
     order = Order(next_seq=1, wait_s=WAIT_S)
     for number in range(2, MAX_WAITING + 3):

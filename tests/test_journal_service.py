@@ -125,6 +125,7 @@ def test_an_early_entry_is_committed_at_once_and_published_in_its_turn(journal, 
     neighbour.send(final(2))
     neighbour.wait_for(lambda: neighbour.committed() == {2}, "2 is committed: its worker may forget it")
     assert neighbour.entries() == [] and neighbour.of(Committed)[0].journal_seq == 0
+    neighbour.wait_for(lambda: neighbour.of(JournalHead)[-1].highest == (id_of(2),), "a vad without a list knows, too")
     assert neighbour.of(JournalHead)[-1].committed == ()
     neighbour.send(final(1))
     neighbour.wait_for(lambda: neighbour.entries() == [(1, 1), (2, 2)], "both, in order")

@@ -169,6 +169,6 @@ def test_the_largest_messages_fit_their_links():
         cut_reason="hard_limit", pcm=bytes(70 * messages.SAMPLE_RATE_HZ * messages.SAMPLE_BYTES),
     )  # fmt: skip
     report = WorkerReport(worker="w", boot_id="b", state="busy", received=1, decoding=(), holding=utterances)
-    head = JournalHead(journal_id="j", first_seq=1, next_seq=1, committed=utterances)
+    head = JournalHead(journal_id="j", first_seq=1, next_seq=1, committed=utterances, highest=utterances)
     for message, link in ((frame, links.AUDIO), (job, links.JOBS), (report, links.WORKERS), (head, links.COMMITS)):
         assert decode(encode(message), link.max_bytes) == message

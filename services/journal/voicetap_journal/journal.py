@@ -150,6 +150,7 @@ class Journal:
             first_seq=self._store.first_seq,
             next_seq=self._store.next_seq,
             committed=self._watermarks(),
+            highest=self._highest(),
         )
         self._commits.send(head)
         self._transcript.send(head)
@@ -162,6 +163,11 @@ class Journal:
             if (source, stream) in marks:
                 marks[source, stream] = min(marks[source, stream], number - 1)
         return tuple(UtteranceId(*key, number) for key, number in marks.items() if number > 0)
+
+    def _highest(self) -> tuple[UtteranceId, ...]:
+        """For a vad that has lost its cut list: numbers up to these are not to be given again."""
+        streams = list(self._order.streams.items())[-HEAD_STREAMS:]
+        return tuple(UtteranceId(*key, number) for key, stream in streams if (number := stream.highest()))
 
     def _retire(self, now_s: float) -> None:
         if now_s < self._next_retire_s:

@@ -32,6 +32,10 @@ class Stream:
         """The number up to which every entry has come; 0 is none."""
         return min((numbers.start for numbers in self.missing), default=self.next_number) - 1
 
+    def highest(self) -> int:
+        """The highest number of which an entry has come; 0 is none."""
+        return max([self.next_number - 1, *self.waiting])
+
     def take(self, entry: Entry, now_s: float) -> None:
         number = entry.utterance_id.number
         self.waiting[number] = entry, now_s

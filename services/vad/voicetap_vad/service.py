@@ -119,7 +119,7 @@ class Service:
             if isinstance(message, JournalHead):
                 for known in message.committed:
                     self._forget(known._replace(number=1), known.number)
-                self._learn(message.committed)
+                self._learn((*message.committed, *message.highest))
             else:
                 self._forget(message.utterance_id, message.utterance_id.number)
                 crashpoint("vad.commit.heard")
