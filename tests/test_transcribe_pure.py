@@ -1,6 +1,7 @@
 """transcribe's guards, clock and ledger: plain data in, plain data out."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from voicetap.messages import Committed, Final, Job, JournalHead, Word
 from voicetap.settings import TranscribeSettings
 from voicetap_transcribe import guards
 from voicetap_transcribe.engine import Result
-from voicetap_transcribe.finals import failed_of, final_of, on_stream_clock
+from voicetap_transcribe.finals import failed_of, final_of, hypothesis_of, on_stream_clock
 from voicetap_transcribe.ledger import RESEND_S, Ledger
 from voicetap_transcribe.worker import deadline_s
 
@@ -29,6 +30,16 @@ def job(number: int = 1, seconds: float = 1.0, attempt: int = 1) -> Job:
         pcm=bytes(2 * samples),
         gap_s=0.25,
     )
+
+
+def draft(purpose: str, number: int = 1, seconds: float = 1.0) -> Job:
+    return replace(job(number, seconds), purpose=purpose)
+
+
+def done(ledger: Ledger, entry: Final, now_s: float) -> None:
+    """What was decoded has become this entry."""
+    ledger.finish()
+    ledger.hold(entry, now_s)
 
 
 def final(number: int = 1, result: Result | None = None, seconds: float = 1.0) -> Final:
@@ -139,6 +150,19 @@ def test_a_final_carries_everything_and_travels():
     assert codec.decode(codec.encode(entry)) == entry
 
 
+def test_a_hypothesis_is_judged_and_timed_as_a_final_is():
+    heard = Result(text="thank you " * 5, avg_logprob=math.nan, words=words("thank", "you"))
+    made = hypothesis_of(draft("early"), heard, worker="transcribe-1", boot_id="b", engine="e", model="m", decode_s=0.1)
+    assert (made.text, made.reason, made.purpose) == ("thank you", "repetition", "early")
+    assert (made.start_position, made.end_position, made.words[0].start_s, made.avg_logprob) == (
+        160_000,
+        176_000,
+        10,
+        0,
+    )
+    assert codec.decode(codec.encode(made)) == made
+
+
 def test_a_failed_entry_is_one_clean_line():
     entry = failed_of(job(), "decode_error", "ValueError: bad\nsound")
     assert (entry.reason, entry.detail, entry.start_s, entry.end_s) == ("decode_error", "ValueError: bad sound", 10, 11)
@@ -169,7 +193,7 @@ def test_one_job_at_a_time_and_all_are_held():
     ledger.receive(job(2))
     assert ledger.start() == job(1) and ledger.start() is None
     assert ledger.received == 2 and set(ledger.holding) == {job(1).utterance_id, job(2).utterance_id}
-    ledger.finish(final(1), 0.0)
+    done(ledger, final(1), 0.0)
     assert ledger.start() == job(2)
     assert set(ledger.holding) == {job(1).utterance_id, job(2).utterance_id}
 
@@ -178,7 +202,7 @@ def test_a_result_is_sent_again_until_it_is_committed():
     ledger = Ledger()
     ledger.receive(job())
     ledger.start()
-    ledger.finish(final(), 10.0)
+    done(ledger, final(), 10.0)
     assert ledger.due(10.0) == [final()]
     assert ledger.due(10.0 + RESEND_S / 2) == []
     assert ledger.due(10.0 + RESEND_S) == [final()]
@@ -193,7 +217,7 @@ def test_the_same_job_again_is_only_counted(stage):
     if stage != "waiting":
         ledger.start()
     if stage == "held":
-        ledger.finish(final(), 0.0)
+        done(ledger, final(), 0.0)
     ledger.receive(job(attempt=2))
     assert ledger.received == 2 and ledger.holding == (job().utterance_id,)
 
@@ -211,7 +235,7 @@ def test_a_lost_committed_is_made_good_by_the_head():
     ledger = Ledger()
     ledger.receive(job())
     ledger.start()
-    ledger.finish(final(), 0.0)
+    done(ledger, final(), 0.0)
     ledger.hear(JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(UtteranceId("mic", "other", 9),)))
     assert ledger.holding
     ledger.hear(JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(job().utterance_id,)))
@@ -226,7 +250,7 @@ def test_committed_while_it_waits_or_is_decoded():
     for number in (1, 2):
         ledger.hear(Committed(utterance_id=job(number).utterance_id, journal_seq=number))
     assert ledger.holding == (job(1).utterance_id,)
-    ledger.finish(final(1), 0.0)
+    done(ledger, final(1), 0.0)
     assert ledger.due(9.0) == [] and ledger.start() is None
 
 
@@ -237,3 +261,129 @@ def test_another_journal_has_committed_nothing():
     ledger.hear(JournalHead(journal_id="b", first_seq=1, next_seq=1))
     ledger.receive(job())
     assert ledger.start() == job()
+
+
+# ---- drafts: early and interim jobs
+
+
+def heard_early(ledger: Ledger, number: int = 1, seconds: float = 1.0, text: str = "yes") -> Job:
+    """An early job comes and is decoded."""
+    early = draft("early", number, seconds)
+    ledger.receive(early)
+    assert ledger.start() == early
+    ledger.remember(ledger.finish(), Result(text=text), 0.1)
+    return early
+
+
+def test_finals_go_first_then_early_ones_then_interims():
+    ledger = Ledger()
+    for each in (interim := draft("interim", 2), early := draft("early", 3), job(4)):
+        ledger.receive(each)
+    assert ledger.received == 3
+    started = []
+    while next_ := ledger.start():
+        started.append(next_)
+        ledger.finish()
+    assert started == [job(4), early, interim]
+
+
+@pytest.mark.parametrize("purpose", ["early", "interim"])
+def test_a_draft_is_never_owed(purpose):
+    ledger = Ledger()
+    ledger.receive(draft(purpose))
+    assert ledger.holding == ()
+    assert ledger.start() == draft(purpose) == ledger.decoding
+    assert ledger.holding == () and not ledger.is_owing
+
+
+def test_of_an_utterance_only_the_newest_draft_waits():
+    ledger = Ledger()
+    for each in (draft("interim"), draft("early"), newest := draft("interim", seconds=2.0)):
+        ledger.receive(each)
+    assert ledger.start() == newest
+    ledger.finish()
+    assert ledger.start() is None
+
+
+def test_a_final_of_what_was_heard_early_needs_no_decode():
+    ledger = Ledger()
+    heard_early(ledger)
+    ledger.receive(draft("interim", 5))
+    ledger.start()  # and does not wait for this
+    ledger.receive(job())
+    ((recalled, heard),) = ledger.recall()
+    assert (recalled, heard.result.text, heard.decode_s) == (job(), "yes", 0.1)
+    assert ledger.recall() == []
+    ledger.hold(final(), 0.0)
+    assert ledger.due(0.0) == [final()]
+
+
+@pytest.mark.parametrize(
+    ("heard_s", "meanwhile"),
+    [
+        (2.0, []),  # other sound
+        (1.0, [draft("early", seconds=3.0)]),  # a newer guess at the end
+        (1.0, [Committed(utterance_id=UtteranceId("mic", "ab", 1), journal_seq=1)]),
+    ],
+)
+def test_what_was_heard_early_is_for_the_very_cut_only(heard_s, meanwhile):
+    ledger = Ledger()
+    heard_early(ledger, seconds=heard_s)
+    for each in meanwhile:
+        ledger.receive(each) if isinstance(each, Job) else ledger.hear(each)
+    ledger.receive(job())
+    assert ledger.recall() == []
+
+
+def test_of_a_source_only_the_newest_early_result_is_kept():
+    ledger = Ledger()
+    for number in (1, 2):
+        heard_early(ledger, number)
+    for number in (1, 2):
+        ledger.receive(job(number))
+    assert [recalled for recalled, _ in ledger.recall()] == [job(2)]
+
+
+def test_a_final_of_what_is_being_heard_early_is_owed_from_then_on():
+    ledger = Ledger()
+    ledger.receive(draft("early"))
+    ledger.start()
+    ledger.receive(job())
+    assert ledger.holding == (job().utterance_id,) and ledger.is_owing
+    assert ledger.finish() == job() and ledger.start() is None
+
+
+def test_a_final_makes_the_drafts_of_its_utterance_useless():
+    ledger = Ledger()
+    ledger.receive(draft("interim"))
+    ledger.receive(job())
+    ledger.receive(draft("early"))  # from a vad that did not know yet
+    assert ledger.start() == job()
+    ledger.finish()
+    ledger.hold(final(), 0.0)
+    assert ledger.start() is None
+
+
+@pytest.mark.parametrize(
+    ("decoded", "waits", "gives_way"),
+    [
+        ("interim", "final", True),
+        ("interim", "early", True),
+        ("interim", "interim", False),
+        ("early", "final", False),
+        ("final", "final", False),
+    ],
+)
+def test_an_interim_gives_way_to_what_is_urgent(decoded, waits, gives_way):
+    ledger = Ledger()
+    ledger.receive(draft(decoded, 1))
+    ledger.start()
+    ledger.receive(draft(waits, 2))
+    assert ledger.is_pressed == gives_way
+
+
+def test_a_worker_that_stops_begins_no_draft():
+    ledger = Ledger()
+    ledger.receive(draft("early"))
+    ledger.refuse_waiting()
+    assert ledger.start() is None

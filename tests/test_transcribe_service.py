@@ -14,7 +14,7 @@ from rig.processes import eventually, output_of
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.codec import UtteranceId
-from voicetap.messages import Committed, Failed, Final, Heartbeat, Job, WorkerReport
+from voicetap.messages import Committed, Failed, Final, Heartbeat, Hypothesis, Job, WorkerReport
 from voicetap.settings import Settings
 
 MODULE = "voicetap_transcribe"
@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 
 class Neighbours:
-    """vad and journal as a worker sees them: `reports`, `entries` and `beats` are all that was heard."""
+    """vad and journal as a worker sees them: all that was heard is kept, until a wait for more of it."""
 
     def __init__(self, settings: Settings):
         self._vad, self._journal = Bus("vad", settings), Bus("journal", settings)
@@ -36,6 +36,7 @@ class Neighbours:
         self._results = self._journal.receiver(links.RESULTS)
         self._commits = self._journal.sender(links.COMMITS)
         self.reports: list[WorkerReport] = []
+        self.hypotheses: list[Hypothesis] = []
         self.entries: list[Final | Failed] = []
         self.beats: list[Heartbeat] = []
         return self
@@ -45,7 +46,8 @@ class Neighbours:
         self._vad.__exit__()
 
     def listen(self) -> None:
-        self.reports += self._workers
+        for news in self._workers:
+            (self.hypotheses if isinstance(news, Hypothesis) else self.reports).append(news)
         self.entries += self._results
         self.beats += self._heartbeat
 
@@ -93,7 +95,7 @@ def worker(spawn, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return start
 
 
-def job(number: int = 1, attempt: int = 1, pcm: bytes = bytes(32_000)) -> Job:
+def job(number: int = 1, attempt: int = 1, pcm: bytes = bytes(32_000), purpose: str = "final") -> Job:
     return Job(
         utterance_id=UtteranceId("mic", "ab", number),
         attempt=attempt,
@@ -103,6 +105,7 @@ def job(number: int = 1, attempt: int = 1, pcm: bytes = bytes(32_000)) -> Job:
         wall_ns=8,
         cut_reason="silence",
         pcm=pcm,
+        purpose=purpose,
     )
 
 
@@ -122,6 +125,48 @@ def test_a_job_becomes_a_final_that_is_sent_until_it_is_committed(worker, neighb
     assert (report.received, report.decoding, report.state) == (1, (), "ready")
     process.terminate()
     assert process.wait(5) == 0
+
+
+def test_what_was_heard_early_is_final_at_once(worker, neighbours):
+    worker()
+    neighbours.wait_for_state("ready")
+    neighbours.send(job(purpose="early"))
+    heard = neighbours.wait_for(lambda: neighbours.hypotheses and neighbours.hypotheses[0], "a hypothesis")
+    assert (heard.text, heard.purpose, heard.worker, heard.engine) == (
+        tinywhisper.TEXT,
+        "early",
+        "transcribe-1",
+        "faster-whisper",
+    )
+    assert neighbours.entries == [] and not any(report.holding for report in neighbours.reports)
+    neighbours.send(job())
+    final = neighbours.wait_for_entry()
+    assert (final.text, final.words, final.decode_s) == (heard.text, heard.words, heard.decode_s)
+    assert {report.state for report in neighbours.reports if report.received == 2} == {"ready"}
+
+
+def test_a_final_of_what_is_heard_early_is_decoded_once(worker, neighbours, runtime_dir):
+    worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
+    neighbours.wait_for_state("ready")
+    neighbours.send(job(purpose="early"))
+    report = neighbours.wait_for_state("busy")
+    assert (report.decoding, report.holding) == ((job().utterance_id,), ())
+    neighbours.send(job())
+    assert neighbours.wait_for_entry().text == tinywhisper.TEXT
+    promoted = next(report for report in neighbours.reports if report.received == 2)
+    assert promoted.holding == (job().utterance_id,)
+    assert neighbours.hypotheses == []
+
+
+def test_a_stop_waits_for_no_draft(worker, neighbours, runtime_dir):
+    process = worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True, layers=8))
+    neighbours.wait_for_state("ready")
+    neighbours.send(job(purpose="interim"))
+    neighbours.wait_for_state("busy")
+    process.terminate()
+    assert process.wait(5) == 0
+    neighbours.listen()
+    assert neighbours.hypotheses == [] and list(runtime_dir.glob("*transcribe-1*")) == []
 
 
 def test_what_cannot_be_decoded_is_published_as_failed_and_work_goes_on(worker, neighbours):

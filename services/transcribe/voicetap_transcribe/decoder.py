@@ -13,7 +13,8 @@ from voicetap.messages import Job
 from voicetap.settings import Settings
 
 from . import engine as engines
-from .engine import Engine, ModelUnavailable, Options, Result
+from .drafts import INTERIM
+from .engine import Abandoned, Engine, ModelUnavailable, Options, Result
 
 NICE = 5  # so that decoding cannot starve the beats and the sound of anybody
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
@@ -58,7 +59,12 @@ class Undecodable:
     detail: str
 
 
-Event = Loading | Loaded | NotLoaded | Decoded | Undecodable
+@dataclass(frozen=True)
+class GaveWay:
+    job: Job
+
+
+Event = Loading | Loaded | NotLoaded | Decoded | Undecodable | GaveWay
 
 
 class Decoder:
@@ -69,6 +75,7 @@ class Decoder:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
 
     def __enter__(self) -> "Decoder":
@@ -89,7 +96,13 @@ class Decoder:
         return self._thread.is_alive()
 
     def decode(self, job: Job) -> None:
+        """One at a time."""
+        self._hurry.clear()
         self._jobs.put(job)
+
+    def give_way(self) -> None:
+        """The job in hand is to be abandoned where the engine can do it, unless it is done before."""
+        self._hurry.set()
 
     def events(self) -> Iterator[Event]:
         """What happened since the last call; never blocks."""
@@ -133,9 +146,14 @@ class Decoder:
         started_s = time.monotonic()
         crashpoint("transcribe.decoding")
         try:
-            result = engine.transcribe(job.pcm, Options(previous_text=job.previous_text))
+            result = engine.transcribe(job.pcm, self._options(job))
+        except Abandoned:
+            self._tell(GaveWay(job))
         except Exception as error:
             log.exception("utterance %s cannot be decoded", job.utterance_id)
             self._tell(Undecodable(job, f"{type(error).__name__}: {error}"))
         else:
             self._tell(Decoded(job, result, time.monotonic() - started_s))
+
+    def _options(self, job: Job) -> Options:
+        return Options(previous_text=job.previous_text, is_interim=job.purpose == INTERIM, gives_way=self._hurry.is_set)

@@ -24,11 +24,24 @@ class ModelMissing(ConfigError):
     """The settings forbid to fetch the model. The text is one line."""
 
 
+class Abandoned(Exception):
+    """A decode gave way to something more urgent."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What one utterance adds to the settings."""
+    """What one utterance adds to the settings.
+
+    `gives_way`, asked now and then while it decodes, says whether to raise Abandoned. An engine may never ask.
+    """
 
     previous_text: str = ""
+    is_interim: bool = False  # soon out of date: better quick than exact
+    gives_way: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True, kw_only=True)

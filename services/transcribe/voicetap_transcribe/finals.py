@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Job, Word
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Hypothesis, Job, Word
 
 from . import guards
 from .engine import Result
@@ -39,6 +39,28 @@ def final_of(job: Job, result: Result, *, engine: str, model: str, decode_s: flo
         gap_s=job.gap_s,
         decode_s=decode_s,
         attempt=job.attempt,
+    )
+
+
+def hypothesis_of(
+    job: Job, result: Result, *, worker: str, boot_id: str, engine: str, model: str, decode_s: float
+) -> Hypothesis:
+    """The answer to a draft."""
+    verdict = guards.judge(result, audio_s(job))
+    return Hypothesis(
+        worker=worker,
+        boot_id=boot_id,
+        utterance_id=job.utterance_id,
+        purpose=job.purpose,
+        start_position=job.start_position,
+        end_position=job.end_position,
+        text=verdict.text,
+        reason=verdict.reason,
+        words=on_stream_clock(verdict.words, *_span_s(job)),
+        avg_logprob=_finite(result.avg_logprob),
+        engine=_label(engine),
+        model=_label(model),
+        decode_s=decode_s,
     )
 
 

@@ -2,15 +2,18 @@
 
 import logging
 import time
+from dataclasses import replace
 
 from voicetap import links
 from voicetap.crashpoint import crashpoint
-from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Job, WorkerReport
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, WorkerReport
 from voicetap.node import Node
 from voicetap.settings import TranscribeSettings
 
-from .decoder import Decoded, Decoder, Event, Loaded, Loading, NotLoaded, Undecodable
-from .finals import failed_of, final_of
+from .decoder import Decoded, Decoder, Event, GaveWay, Loaded, Loading, NotLoaded, Undecodable
+from .drafts import FINAL
+from .engine import Result
+from .finals import failed_of, final_of, hypothesis_of
 from .ledger import Ledger
 
 TURN_S = 0.2  # of a drain
@@ -79,6 +82,10 @@ class Worker:
         for job in self._jobs:
             self._ledger.receive(job)
             crashpoint("transcribe.job.received")
+        for job, heard in self._ledger.recall():
+            self._hold(job, heard.result, heard.decode_s)
+        if self._ledger.is_pressed:
+            self._decoder.give_way()
         if self._loaded and (job := self._ledger.start()):
             self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
             self._decoder.decode(job)
@@ -94,16 +101,44 @@ class Worker:
                 self._node.detail = remark or f"{engine} {model}"
             case NotLoaded(error):
                 raise error
-            case Decoded(job, result, decode_s):
-                self._finish(
-                    final_of(job, result, engine=self._loaded.engine, model=self._loaded.model, decode_s=decode_s)
-                )
-            case Undecodable(job, detail):
-                self._finish(failed_of(job, "decode_error", detail))
+            case Decoded(_, result, decode_s):
+                self._answer(self._finish(), result, decode_s)
+            case Undecodable(_, detail):
+                self._give_up(self._finish(), detail)
+            case GaveWay():
+                self._finish()
 
-    def _finish(self, entry: Final | Failed) -> None:
+    def _finish(self) -> Job:
         self._node.deadline_ns = 0
-        self._ledger.finish(entry, time.monotonic())
+        return self._ledger.finish()
+
+    def _answer(self, job: Job, result: Result, decode_s: float) -> None:
+        if job.purpose == FINAL:
+            self._hold(job, result, decode_s)
+        else:
+            self._ledger.remember(job, result, decode_s)
+            self._reports.send(self._hypothesis_of(job, result, decode_s))
+
+    def _hold(self, job: Job, result: Result, decode_s: float) -> None:
+        entry = final_of(job, result, engine=self._loaded.engine, model=self._loaded.model, decode_s=decode_s)
+        self._ledger.hold(entry, time.monotonic())
+
+    def _give_up(self, job: Job, detail: str) -> None:
+        if job.purpose == FINAL:
+            self._ledger.hold(failed_of(job, "decode_error", detail), time.monotonic())
+        else:
+            self._reports.send(replace(self._hypothesis_of(job, Result(), 0.0), reason="decode_error"))
+
+    def _hypothesis_of(self, job: Job, result: Result, decode_s: float) -> Hypothesis:
+        return hypothesis_of(
+            job,
+            result,
+            worker=self._node.name,
+            boot_id=self._node.boot_id,
+            engine=self._loaded.engine,
+            model=self._loaded.model,
+            decode_s=decode_s,
+        )
 
     def _report(self) -> None:
         """On every change, and often enough to be a lease."""
@@ -144,6 +179,8 @@ class Worker:
         What it does not finish vad gives to another, or has given up already.
         """
         self._ledger.refuse_waiting()
+        if not self._ledger.is_owing:
+            self._decoder.give_way()
         decode_until_s = time.monotonic() + DRAIN_DECODE_S
         while self._ledger.is_owing and time.monotonic() < decode_until_s:
             self._node.beat()
