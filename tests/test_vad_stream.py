@@ -163,6 +163,19 @@ def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
     assert (gap.reason, gap.start_s, gap.end_s) == ("overrun", 1.6, 1.92)
 
 
+def test_a_cut_of_which_only_the_beginning_can_be_had_again_is_failed(tmp_path):
+    """Killed, and the ring was lost before all was heard again: half of an utterance is not passed off as all of it."""
+    ring = ring_of([(0, 20, 0), (95, 40, 0), (0, 40, 0)])
+    (cut,) = (message for message in live(ring, str(tmp_path), frames=99) if isinstance(message, Job))
+    cuts = CutList(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), cuts.mark("a1"), cuts, Ear(), SETTINGS)
+    for seq in range(40):
+        stream.feed(ring[seq])
+    failed, *_ = stream.abandon(head_of(ring).next_position, "overrun")
+    cuts.close()
+    assert (failed.utterance_id, failed.reason) == (cut.utterance_id, "overrun")
+
+
 def test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech():
     """capture was frozen: wherever that was, every frame of speech is in a job, even those too few for an onset."""
     ring = ring_of([(0, 20, 0), (95, 25, 0), (0, 40, 0)])

@@ -220,7 +220,10 @@ class Stream:
     def _collect(self, is_due: Callable[[Cut], bool]) -> list[Said]:
         due = [cut for cut in self._pending if is_due(cut)]
         self._pending = self._pending[len(due) :]
-        return [self._job(cut) if cut.first_seq in self._frames else self._fail(cut) for cut in due]
+        return [self._job(cut) if self._has_all_of(cut) else self._fail(cut) for cut in due]
+
+    def _has_all_of(self, cut: Cut) -> bool:
+        return all(seq in self._frames for seq in range(cut.first_seq, cut.last_seq + 1))
 
     def _job(self, cut: Cut) -> Job:
         span = range(cut.first_seq, cut.last_seq + 1)
