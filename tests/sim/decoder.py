@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Job, Word
-from voicetap_transcribe.decoder import Decoded, Event, Loaded, Undecodable
+from voicetap_transcribe.decoder import Decoded, Event, GaveWay, Loaded, Undecodable
 from voicetap_transcribe.engine import Result
 
 from . import sound
@@ -39,6 +39,7 @@ class Decoder:
         self._engine = engine
         self._dice = process.world.dice
         self._job: Job | None = None
+        self._given_way: Job | None = None
         self._loaded_s: float | None = self._now() + engine.load_s * (0.5 + self._dice.random())
         self._done_s = NEVER_S
         process.world.timeline.at(self._loaded_s, self._notify)
@@ -51,10 +52,19 @@ class Decoder:
         self._done_s = NEVER_S if self._curse == "hang" else self._now() + seconds
         self._process.world.timeline.at(min(self._done_s, self._now() + seconds), self._finish)
 
+    def give_way(self) -> None:
+        """An engine may notice, or not before it is done."""
+        if self._job and self._curse != "hang" and self._dice.random() < 0.5:
+            self._given_way, self._job, self._done_s = self._job, None, NEVER_S
+            self._process.world.timeline.at(self._now() + 0.01 * self._dice.random(), self._notify)
+
     def events(self) -> Iterator[Event]:
         if self._loaded_s is not None and self._now() >= self._loaded_s:
             self._loaded_s = None
             yield Loaded("sim", "sim", "")
+        if self._given_way:
+            job, self._given_way = self._given_way, None
+            yield GaveWay(job)
         if self._job and self._now() >= self._done_s:
             job, self._job, self._done_s = self._job, None, NEVER_S
             yield self._result(job)

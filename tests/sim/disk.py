@@ -34,8 +34,11 @@ class Disk:
         return connection
 
     def read(self, name: str, query: str) -> list[tuple]:
-        """For those who look from outside."""
-        return self._databases[name].execute(query).fetchall() if name in self._databases else []
+        """For those who look from outside. Nothing, where nothing could be written yet."""
+        try:
+            return self._databases[name].execute(query).fetchall()
+        except (KeyError, sqlite3.OperationalError):
+            return []
 
     def lose(self, name: str) -> None:
         """The file is gone."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from voicetap.messages import SAMPLE_RATE_HZ, Entry, Failed, Gap
+from voicetap.messages import SAMPLE_RATE_HZ, AudioFrame, Entry, Failed, Gap
 
-from . import sound
+from . import losses, sound
 
 if TYPE_CHECKING:
     from .world import Source, World
@@ -30,7 +30,9 @@ def _is_excused(world: "World", entry: Failed | Gap) -> bool:
         case "decode_error":
             return "undecodable" in scenario.curses
         case "overrun":
-            return scenario.ring_is_small
+            return scenario.ring_is_small or losses.is_ring_lost(world, *entry.utterance_id[:2])
+        case "cuts_lost":
+            return happened["fault: lost cuts"] > 0
         case "capture_restart":
             return happened["exit: capture"] > 0
         case "device_lost":
@@ -42,12 +44,20 @@ def _is_excused(world: "World", entry: Failed | Gap) -> bool:
 
 def unheard(world: "World", source: "Source") -> Iterator[str]:
     """What did not come from the source as it should: a file says all, a microphone is never far from its time."""
-    frames = world.witness.frames_of(source.name)
-    at = {number: frame.position + place for frame in frames for number, place in sound.places_in(frame.pcm)}
+    streams = [_places(frames) for (name, _), frames in world.witness.frames.items() if name == source.name]
     if not source.room:
-        if at != source.sound.words:
-            yield f"{source.name}: of the file's words {source.sound.words} came {at}"
+        came = {number: position for places in streams for number, position in places.items()}
+        if came != source.sound.words:
+            yield f"{source.name}: of the file's words {source.sound.words} came {came}"
     elif not world.witness.happened["freeze: capture"]:
-        lags = [position - source.sound.words[number] for number, position in at.items()]
-        if lags and max(lags) - min(lags) > LAG_S * SAMPLE_RATE_HZ:
-            yield f"{source.name}: the stream's clock is {min(lags)} to {max(lags)} samples off"
+        yield from (f"{source.name}: {text}" for places in streams for text in _lagging(source, places))
+
+
+def _places(frames: list[AudioFrame]) -> dict[int, int]:
+    return {number: frame.position + place for frame in frames for number, place in sound.places_in(frame.pcm)}
+
+
+def _lagging(source: "Source", places: dict[int, int]) -> Iterator[str]:
+    lags = [position - source.sound.words[number] for number, position in places.items()]
+    if lags and max(lags) - min(lags) > LAG_S * SAMPLE_RATE_HZ:
+        yield f"the stream's clock is {min(lags)} to {max(lags)} samples off"

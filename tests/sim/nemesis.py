@@ -4,7 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voicetap.codec import decode
+
 from .host import APP, WATCHDOG
+from .losses import Loss
 from .network import Conditions
 from .process import FOR_EVER_S, Process
 from .scenario import Fault
@@ -23,7 +26,7 @@ def plan(world: "World") -> None:
     for fault in world.scenario.faults:
         world.timeline.at(START_S + fault.at_s, lambda fault=fault: _happen(world, fault))
     words = [word for source in world.sources for word in source.sound.words]
-    for curse in world.scenario.curses:
+    for curse in world.scenario.curses if words else ():
         world.engine.cursed[world.dice.choice(words)] = curse
 
 
@@ -72,6 +75,7 @@ def _lose_the_cuts(world: "World", fault: Fault) -> None:
 
 def _lose_the_journal(world: "World", fault: Fault) -> None:
     _lose(world, "journal", lambda: world.disk.lose("journal.sqlite"))
+    world.witness.published.clear()  # a new journal counts from 1
 
 
 def _lose_a_ring(world: "World", fault: Fault) -> None:
@@ -79,8 +83,10 @@ def _lose_a_ring(world: "World", fault: Fault) -> None:
 
 
 def _lose(world: "World", owner: str, lose: Callable[[], object]) -> None:
+    """The file of its owner, who is killed first, as nobody can lose a file that is open."""
     if process := world.host.process(owner):
         process.kill()
+    world.loss = Loss([decode(body) for _, body in world.stored()], world.sources[0].stream)
     lose()
 
 

@@ -52,13 +52,12 @@ class Meeting:
 
 
 class Network:
-    """Opens links by their full names; `watch` sees every message that is sent."""
+    """Opens links by their full names."""
 
     def __init__(self, timeline: Timeline, dice: random.Random):
         self.timeline = timeline
         self.dice = dice
         self.conditions = Conditions()
-        self.dropped = 0
         self._meetings: dict[str, Meeting] = {}
         self.count = itertools.count()
 
@@ -134,7 +133,6 @@ class Connection:
         now_s, dice, conditions = self._network.timeline.now_s, self._network.dice, self._network.conditions
         chance = dice.random()
         if chance < conditions.lost:
-            self._network.dropped += 1
             return
         delay_s = conditions.latency_s * (1 + dice.random())
         if chance > 1 - conditions.late:

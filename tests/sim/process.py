@@ -80,6 +80,8 @@ class Process:
 
     def freeze(self, seconds: float) -> None:
         """For ever, or until it is killed, if that is longer than FOR_EVER_S."""
+        if self._frozen_for_ever:
+            return
         self.note(f"FROZEN for {seconds:.3f} s")
         self.world.witness.count(f"freeze: {self.service}")
         self._frozen_until_s = self.world.timeline.now_s + seconds
@@ -114,15 +116,19 @@ class Process:
 
     def wait(self, seconds: float) -> None:
         """In the middle of a turn; others go on."""
-        until_s = self.world.timeline.now_s + seconds
-        self.world.go_on(until_s, lambda: self.dead or self._has_something())
+        start_s = self.world.timeline.now_s
+        self.world.go_on(start_s + self.world.hesitation_s(), lambda: self.dead)
+        self.world.go_on(start_s + seconds, lambda: self.dead or self._has_something())
         self.step()
 
     def _stand_still(self) -> None:
         """Those who wait below us on the stack must be able to go on, so who will not continue leaves it."""
-        if self._frozen_for_ever:
-            raise Killed
-        self.world.go_on(self._frozen_until_s, lambda: self.dead)
+        while self.is_frozen:  # meanwhile it may be frozen again, and longer
+            if self._frozen_for_ever:
+                raise Killed
+            self.world.go_on(self._frozen_until_s, lambda: self.dead)
+            if self.dead:
+                return
         self._frozen_until_s = 0.0
 
     # ---- its life -------------------------------------------------------------------------------

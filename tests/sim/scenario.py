@@ -29,6 +29,7 @@ FAULTS = {  # and how often each is drawn
     "outage": 2,
     "clock": 1,
 }
+LOSSES = ("lost cuts", "lost journal", "lost ring")  # of a file: at most one in a world, and in few worlds any
 PLENTY_S = 60.0  # of sound in the ring: more than there is
 SMALL_S = 7.4  # just enough for the longest utterance and what the model needs to hear before it
 
@@ -54,6 +55,7 @@ class Scenario:
     stops: bool  # it ends by being told to; else when there is no sound any more
     readers: int
     ring_is_small: bool
+    loses: str  # one of LOSSES, or nothing
     kinds: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -65,6 +67,8 @@ def draw(seed: int) -> Scenario:
     curses = tuple(dice.choice(CURSES) for _ in range(dice.choice((0, 0, 0, 1, 2))))
     has_file = dice.random() < 0.4
     sources = tuple("file" if has_file else "mic" for _ in range(dice.choice((1, 1, 1, 2))))
+    loses = dice.choice(LOSSES) if dice.random() < 0.06 else ""
+    faults = [*_faults(dice, kinds, seconds), *([_fault(dice, loses, seconds)] if loses else [])]
     return Scenario(
         seed=seed,
         sources=sources,
@@ -73,10 +77,11 @@ def draw(seed: int) -> Scenario:
         conditions=_conditions(dice),
         engine=Engine(factor=dice.uniform(0.02, 0.3), slow=dice.choice((0, 0, 0.1, 0.3)), slow_s=dice.uniform(0.5, 3)),
         curses=curses,
-        faults=_faults(dice, kinds, seconds),
-        stops=not has_file and not curses and not ring_is_small and dice.random() < 0.3,
+        faults=tuple(faults),
+        stops=not has_file and not curses and not ring_is_small and not loses and dice.random() < 0.3,
         readers=dice.choice((1, 1, 2)),
         ring_is_small=ring_is_small,
+        loses=loses,
         kinds=kinds,
     )
 

@@ -22,7 +22,7 @@ from .decoder import Decoder
 
 if TYPE_CHECKING:
     from .process import Process
-    from .world import Source
+    from .world import App, Source
 
 POLL_S = 0.25  # more often than the judge calls late
 ENTRIES = (Final, Failed, Gap)
@@ -34,7 +34,7 @@ class Capture:
         path = Path(world.directory, f"audio-{source.name}.ring")
         ring = WitnessedRing(path, source.name, world.settings.capture.ring_s, origin="")
         ring.__enter__()
-        ring.witness = world.witness.committed
+        ring.witness, source.stream = world.witness.committed, ring.stream
         process.at_end.append(lambda: ring.__exit__())
         if source.room:
             sound = device.Microphone(source.room, lambda: world.timeline.now_s, world.dice)
@@ -137,12 +137,12 @@ class Watchdog:
 class Reader:
     """An app that keeps every entry, and where to go on, together."""
 
-    def __init__(self, process: "Process", kept: list[object]):
-        self._kept = kept
+    def __init__(self, process: "Process", app: "App"):
+        self._app = app
         self._process = process
         process.node.state = "ready"
-        since = max((entry.journal_seq for entry in kept), default=0) + 1
-        self._tap = Tap(since, events=True, settings=process.world.settings)
+        self._tap = Tap(app.next_seq, events=True, settings=process.world.settings)
+        self._tap.journal_id = app.journal_id
 
     def turn(self) -> float:
         while (heard := self._tap.next(timeout_s=0)) is not None:
@@ -156,11 +156,14 @@ class Reader:
     def _keep(self, heard: Heard) -> None:
         if not isinstance(heard, ENTRIES):
             return self._process.world.witness.heard(heard)
-        for place, entry in enumerate(self._kept):
+        if heard.journal_seq:
+            self._app.journal_id, self._app.next_seq = self._tap.journal_id, heard.journal_seq + 1
+        kept = self._app.kept
+        for place, entry in enumerate(kept):
             if entry.utterance_id == heard.utterance_id and not entry.journal_seq:
-                self._kept[place] = heard  # a reader before us had it when journal's disk was full
+                kept[place] = heard  # a reader before us had it when journal's disk was full
                 return
-        self._kept.append(heard)
+        kept.append(heard)
 
 
 def reader_bus(process_of: Callable[[], "Process"]) -> type:

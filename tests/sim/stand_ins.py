@@ -1,20 +1,10 @@
 """Puts the simulated world in place of the real one, in the services' modules, as long as a simulation runs."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import voicetap.tap
-import voicetap_capture.ring
-import voicetap_capture.service
-import voicetap_journal.history
-import voicetap_journal.journal
-import voicetap_journal.store
-import voicetap_transcribe.worker
-import voicetap_vad.cutlist
-import voicetap_vad.service
-import voicetap_vad.stream
 
 from .shells import reader_bus
 from .sound import Hearing
@@ -22,18 +12,7 @@ from .sound import Hearing
 if TYPE_CHECKING:
     from .world import World
 
-MODULES = (
-    voicetap.tap,
-    voicetap_capture.ring,
-    voicetap_capture.service,
-    voicetap_journal.history,
-    voicetap_journal.journal,
-    voicetap_journal.store,
-    voicetap_transcribe.worker,
-    voicetap_vad.cutlist,
-    voicetap_vad.service,
-    voicetap_vad.stream,
-)
+SERVICES = ("voicetap_capture.", "voicetap_journal.", "voicetap_transcribe.", "voicetap_vad.", "voicetap.tap")
 
 
 @contextmanager
@@ -48,7 +27,8 @@ def installed(world: "World") -> Iterator[None]:
         "faulthandler": Faulthandler(),
         "Bus": reader_bus(lambda: world.running),
     }
-    places = [(vars(module), name) for module in MODULES for name in stand_ins if name in vars(module)]
+    modules = [vars(module) for name, module in sys.modules.items() if name.startswith(SERVICES)]
+    places = [(place, name) for place in modules for name in stand_ins if name in place]
     before = [(place, name, place[name]) for place, name in places]
     for place, name in places:
         place[name] = stand_ins[name]

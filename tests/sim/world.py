@@ -6,11 +6,13 @@ import sqlite3
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from voicetap import runtime
+from voicetap.codec import decode
+from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState
 from voicetap.node import ConfigError
 from voicetap.runtime import EX_CONFIG, EX_TEMPFAIL, Unavailable
 from voicetap_transcribe.worker import DecodeHung
@@ -19,6 +21,7 @@ from . import checks, nemesis, shells, stand_ins
 from .device import Room
 from .disk import Disk
 from .host import APP, WATCHDOG, Host
+from .losses import Loss
 from .network import Network
 from .process import Killed, Process
 from .scenario import Scenario, draw
@@ -30,6 +33,7 @@ LOOK_S = 0.1
 DRAIN_S = 60.0  # after everything is healed
 STOPS = {"capture": 1.0, "vad": 3.0, "transcribe": 1.0, "journal": 1.0}  # in this order, as in deploy/programs
 STOP_SPEECH_S = 40.0  # more sound, for one that ends by being told to
+FOLLOWS_S = 0.5  # how far vad may be behind a box that is well
 SPEAK_S = 0.5  # from the start until somebody speaks
 
 
@@ -40,6 +44,16 @@ class Source:
     name: str
     sound: Sound
     room: Room | None = None
+    stream: str = ""  # of its ring
+
+
+@dataclass
+class App:
+    """What an app keeps: every entry, and where to go on in which journal."""
+
+    kept: list[Entry] = field(default_factory=list)
+    journal_id: str = ""
+    next_seq: int = 1
 
 
 def run(seed: int, trace: Callable[[str], None] | None = None) -> Witness:
@@ -62,9 +76,10 @@ class World:
         self.disk = Disk(self.step, lambda release: self.running.at_end.append(release))
         self.witness = Witness()
         self.host = Host(self)
-        self.engine = scenario.engine
+        self.engine = replace(scenario.engine, cursed={})
         self.running: Process | None = None
-        self.kept: list[list[object]] = [[] for _ in range(scenario.readers)]  # by the apps
+        self.apps = [App() for _ in range(scenario.readers)]
+        self.loss: Loss | None = None  # of a file
         self.sources = [self._source(number, kind) for number, kind in enumerate(scenario.sources, 1)]
         self._trace = trace
         self.tracing = trace is not None
@@ -142,8 +157,8 @@ class World:
             programs.append((f"transcribe-{number}", "transcribe", shells.Transcribe))
         for number, source in enumerate(self.sources, 1):
             programs.append((f"capture-{number}", "capture", lambda process, s=source: shells.Capture(process, s)))
-        for number, kept in enumerate(self.kept, 1):
-            programs.append((f"reader-{number}", APP, lambda process, k=kept: shells.Reader(process, k)))
+        for number, app in enumerate(self.apps, 1):
+            programs.append((f"reader-{number}", APP, lambda process, a=app: shells.Reader(process, a)))
         self.dice.shuffle(programs)
         for name, service, make in programs:
             self.host.add(name, service, make)
@@ -168,13 +183,15 @@ class World:
         """vad says so, of every stream that capture has."""
         vad = self.host.process("vad")
         states = vad.node.sources if vad else ()
-        streams = {source: stream for source, stream in self.witness.frames}
-        return len(states) == len(self.sources) and all(
-            state.state == "drained" and state.stream == streams.get(state.source, state.stream) for state in states
-        )
+        drained = {state.source: state.stream for state in states if state.state == "drained"}
+        return drained == {source.name: source.stream for source in self.sources}
 
     def _is_read(self) -> bool:
-        return all(len(kept) == len(self.stored()) for kept in self.kept)
+        """And journal has said that no more entries come: none waits for its turn."""
+        rows = self.stored()
+        stored = {decode(body).utterance_id for _, body in rows}
+        has_all = all(stored <= {entry.utterance_id for entry in app.kept} for app in self.apps)
+        return has_all and all(seq for seq, _ in rows)
 
     def stored(self) -> list[tuple]:
         return self.disk.read("journal.sqlite", "SELECT journal_seq, body FROM entries ORDER BY journal_seq")
@@ -196,12 +213,17 @@ class World:
         states = vad.node.sources if vad else ()
         runs = all(program.process and program.process.is_well for program in self.host.programs.values())
         idle = len(states) == len(self.sources) and all(s.state == "live" and not s.backlog for s in states)
-        return runs and idle and self.network.is_calm()
+        return runs and idle and self.network.is_calm() and all(map(self._is_followed, states))
+
+    def _is_followed(self, state: SourceState) -> bool:
+        """vad has heard what was said until a moment ago."""
+        frames = self.witness.frames[state.source, state.stream]
+        return bool(frames) and state.position_s > frames[-1].position / SAMPLE_RATE_HZ - FOLLOWS_S
 
     def _state(self) -> str:
         vad = self.host.process("vad")
         alive = {name: "frozen" if p.process.is_frozen else "up" for name, p in self.host.programs.items() if p.process}
-        kept = [len(kept) for kept in self.kept]
+        kept = [len(app.kept) for app in self.apps]
         return f"{alive}; vad: {vad and vad.node.sources}; {len(self.stored())} stored, {kept} read"
 
     def _clear(self) -> None:
