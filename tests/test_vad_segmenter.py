@@ -106,6 +106,33 @@ def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabi
     assert first.too_short == ended.too_short
 
 
+@EFFORT
+@given(runs, settings_of)
+def test_the_cut_of_a_pause_is_the_one_that_is_made_if_the_pause_is_the_end(probabilities, settings):
+    segmenter = Segmenter(settings)
+    before = None
+    for frame in scored(probabilities):
+        ended = cuts(segmenter.feed(frame))
+        if ended and before and ended[0].reason != "hard_limit":
+            assert (ended[0].first_seq, ended[0].last_seq, ended[0].too_short) == (*before, False)
+        pause = segmenter.pause
+        if pause and before and not ended:
+            assert pause == before, "and it does not change"
+        assert not pause or segmenter.is_open
+        before = pause
+
+
+def test_a_pause_is_known_as_soon_as_all_of_its_cut_is_here_and_no_more_when_speech_resumes():
+    segmenter = Segmenter(SETTINGS)
+    tail = frames_of(SETTINGS.tail_ms)
+    pauses = []
+    for frame in scored([QUIET] * 20 + [SPEECH] * 20 + [QUIET] * (tail + 2) + [SPEECH] * 5):
+        segmenter.feed(frame)
+        pauses.append(segmenter.pause)
+    cut = (20 - round(SETTINGS.pre_roll_ms / 32), 39 + tail)
+    assert pauses == [None] * (39 + tail) + [cut] * 3 + [None] * 5
+
+
 def test_silence_ends_an_utterance_with_pre_roll_before_and_tail_after():
     start, end = segment(scored([QUIET] * 50 + [SPEECH] * 30 + [QUIET] * 50))
     assert (start.first_seq, start.onset_seq) == (50 - round(SETTINGS.pre_roll_ms / 32), 50)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig.processes import output_of
-from rig.vad import Neighbours, Worker, silent, spoken
+from rig.vad import Neighbours, silent, spoken
+from rig.workers import Worker
 from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, Failed, Final, Gap, Job, SpeechStopped, Status
 from voicetap.settings import Settings

@@ -320,6 +320,8 @@ class SourceState:
     backlog: int = 0  # entries not yet committed
     gaps: int = 0
     failed: int = 0  # utterances given up since the service was started
+    early_jobs: int = 0  # pauses whose sound was decoded before it was known whether they were the end
+    early_used: int = 0  # of these: they were; the others were wasted
 
 
 @message

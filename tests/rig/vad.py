@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig import speech
+from rig.workers import Worker, final_of, hypothesis_of
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.codec import UtteranceId
@@ -57,18 +57,6 @@ def make_frame(
         pcm=pcm,
         gap_reason=gap_reason,
     )
-
-
-@dataclass
-class Worker:
-    """Takes one job at a time. `answers` off: it goes on reporting, and never has a result."""
-
-    name: str
-    boot_id: str = "b1"
-    answers: bool = True
-    reports: bool = True
-    holds: list[UtteranceId] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
 
 
 class Neighbours:
@@ -157,6 +145,10 @@ class Neighbours:
         return [job for worker in self.workers.values() for job in worker.jobs]
 
     @property
+    def all_guesses(self) -> list[Job]:
+        return [job for worker in self.workers.values() for job in worker.guesses]
+
+    @property
     def started(self) -> list[UtteranceId]:
         return [event.utterance_id for event in self.events if isinstance(event, SpeechStarted)]
 
@@ -185,12 +177,20 @@ class Neighbours:
                 self._audio.send(self.ring[seq], topic=f"replay/{request.requester}")
 
     def _work(self, worker: Worker, job: Job) -> None:
-        worker.jobs.append(job)
-        if worker.answers:
+        if job.purpose != "final":
+            self._guess(worker, job)
+        elif worker.answers:
+            worker.jobs.append(job)
             self._enter(final_of(job))
         else:
+            worker.jobs.append(job)
             worker.holds.append(job.utterance_id)
         self._report(worker)
+
+    def _guess(self, worker: Worker, job: Job) -> None:
+        worker.guesses.append(job)
+        if worker.hears:
+            self._reports.send(hypothesis_of(worker, job))
 
     def _enter(self, result: object) -> None:
         if not isinstance(result, Final | Failed | Gap):
@@ -205,7 +205,7 @@ class Neighbours:
             worker=worker.name,
             boot_id=worker.boot_id,
             state="busy" if worker.holds else "ready",
-            received=len(worker.jobs),
+            received=len(worker.jobs) + len(worker.guesses),
             decoding=tuple(worker.holds),
             holding=tuple(worker.holds),
         )
@@ -235,16 +235,3 @@ class Neighbours:
             next_position=self.next_position,
             state=self.state,
         )
-
-
-def final_of(job: Job) -> Final:
-    return Final(
-        utterance_id=job.utterance_id,
-        source=job.utterance_id.source,
-        text=f"{len(job.pcm) // 2} samples",
-        start_s=job.start_position / 16_000,
-        end_s=job.end_position / 16_000,
-        wall_ns=job.wall_ns,
-        ended_ns=job.ended_ns,
-        cut_reason=job.cut_reason,
-    )

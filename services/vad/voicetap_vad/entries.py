@@ -1,4 +1,4 @@
-"""Makes what travels out of cuts: a job with its sound, or the entry that goes to journal directly."""
+"""Makes what travels out of cuts: events, a job with its sound, or the entry that goes to journal directly."""
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import (
@@ -10,16 +10,39 @@ from voicetap.messages import (
     Final,
     Gap,
     Job,
+    SpeechStarted,
+    SpeechStopped,
 )
 
 from .cutlist import GAP, SHORT, Cut
+from .speculation import FINAL
 
 
 def id_of(source: str, cut: Cut) -> UtteranceId:
     return UtteranceId(source, cut.stream, cut.number)
 
 
-def job_of(source: str, cut: Cut, frames: list[AudioFrame]) -> Job:
+def started_of(source: str, cut: Cut, onset: AudioFrame) -> SpeechStarted:
+    return SpeechStarted(
+        utterance_id=id_of(source, cut),
+        source=source,
+        start_s=cut.start_position / SAMPLE_RATE_HZ,
+        onset_s=onset.position / SAMPLE_RATE_HZ,
+        captured_ns=onset.captured_ns,
+        wall_ns=cut.wall_ns,
+    )
+
+
+def stopped_of(source: str, cut: Cut) -> SpeechStopped:
+    return SpeechStopped(
+        utterance_id=id_of(source, cut),
+        source=source,
+        end_s=cut.end_position / SAMPLE_RATE_HZ,
+        reason=cut.reason,
+    )
+
+
+def job_of(source: str, cut: Cut, frames: list[AudioFrame], purpose: str = FINAL) -> Job:
     """The utterance as it will be transcribed. What the device did not deliver is silence, so that times hold."""
     pcm = bytearray()
     gap_samples = 0
@@ -39,6 +62,7 @@ def job_of(source: str, cut: Cut, frames: list[AudioFrame]) -> Job:
         cut_reason=cut.reason,
         pcm=bytes(pcm),
         gap_s=gap_samples / SAMPLE_RATE_HZ,
+        purpose=purpose,
     )
 
 

@@ -9,6 +9,7 @@ from voicetap.messages import (
     AudioHead,
     AudioProgress,
     Failed,
+    Job,
     ReplayRequest,
     SourceState,
 )
@@ -58,6 +59,15 @@ class Listener:
     def is_quiet(self) -> bool:
         """Nothing is to be said or asked before more frames come, and they come one by one."""
         return self._in_real_time and self._stream is not None and self._stream.is_quiet
+
+    def paused_ns(self) -> int | None:
+        """When a pause began that may be the end of an utterance, unless that is old news or was said before."""
+        is_live = self._in_real_time and self._stream is not None and self._stream.order.complete
+        return self._stream.paused_ns() if is_live and not self._has_ended else None
+
+    def early(self) -> Job:
+        """The job there will be if this pause is the end."""
+        return self._stream.early()
 
     @property
     def is_over(self) -> bool:

@@ -22,6 +22,8 @@ from voicetap.messages import (
 )
 
 from .entries import failed_of
+from .speculation import FINAL, Speculation
+from .workers import Worker, Workers
 
 NEVER_S = float("-inf")
 RESEND_S = 0.5
@@ -66,19 +68,11 @@ Effect = Connect | Send | Tell | Attempt
 @dataclass
 class _Item:
     content: Job | Entry
+    since_s: float
     worker: str = ""  # who has it
     lost_by: str = ""  # who had it last, if it may come back with it
     seen_s: float = 0.0  # when that worker last said so, or got it
     told_s: float = NEVER_S
-
-
-@dataclass
-class _Worker:
-    boot_id: str
-    sent: int  # jobs, by our count, to this boot
-    heard_s: float
-    idle: bool = False
-    since_s: float = 0.0  # when it got the last one
 
 
 @dataclass
@@ -90,13 +84,22 @@ class Outbox:
     max_held_s: float  # of sound per source
     started_s: float
     _items: dict[str, dict[UtteranceId, _Item]] = field(default_factory=dict)
-    _workers: dict[str, _Worker] = field(default_factory=dict)
+    _served_s: dict[str, float] = field(default_factory=dict)  # when a worker last got something of a source
     journal_heard: bool = False
     failed: Counter[str] = field(default_factory=Counter)  # entries of ours, per source, since the start
+    guesses: Speculation = field(default_factory=Speculation)
+
+    def __post_init__(self) -> None:
+        self._workers = Workers(self.lease_s)
 
     @property
     def is_empty(self) -> bool:
         return not any(self._items.values())
+
+    def counts(self, source: str) -> dict[str, int]:
+        """As in SourceState."""
+        early = {"early_jobs": self.guesses.early[source], "early_used": self.guesses.used[source]}
+        return {"failed": self.failed[source], **early}
 
     def step(self, event: Event, now_s: float) -> list[Effect]:
         return [*self._take(event, now_s), *self._expire(now_s), *self._tell(now_s), *self._dispatch(now_s)]
@@ -111,10 +114,12 @@ class Outbox:
                 self.journal_heard = True
                 self._forget([id_ for known in event.committed for id_ in self._up_to(known)])
             case Failed():  # whoever has the job may still be first
-                self._items.setdefault(event.utterance_id.source, {})[event.utterance_id] = _Item(event)
+                self._items.setdefault(event.utterance_id.source, {})[event.utterance_id] = _Item(event, now_s)
+            case Job() if event.purpose != FINAL:
+                yield from self._guess(event, now_s)
             case Job() | Final() | Gap():
                 items = self._items.setdefault(event.utterance_id.source, {})
-                items.setdefault(event.utterance_id, _Item(event))
+                items.setdefault(event.utterance_id, _Item(event, now_s))
                 self._bound(items)
 
     def _up_to(self, known: UtteranceId) -> list[UtteranceId]:
@@ -136,18 +141,11 @@ class Outbox:
             item.content = failed_of(item.content, "overrun", "no worker took it while its sound was kept")
 
     def _hear(self, report: WorkerReport, now_s: float) -> Iterator[Effect]:
-        worker = self._workers.get(report.worker)
-        if worker is None or worker.boot_id != report.boot_id:
+        if self._workers.hear(report, now_s):
             yield Connect(report.worker)
             yield from self._lost(report.worker)
-            # what a vad before us sent is not ours to count
-            worker = self._workers[report.worker] = _Worker(report.boot_id, report.received, now_s)
-        worker.heard_s = now_s
-        worker.sent = max(worker.sent, report.received)
-        if report.received < worker.sent and now_s - worker.since_s > self.lease_s:
-            worker.sent = report.received  # it never arrived
-        ready = report.state in ("ready", "busy")
-        worker.idle = ready and report.received == worker.sent and not report.decoding
+        if self._workers.is_idle(report.worker):
+            self.guesses.free(report.worker)
         for id_ in report.holding:
             yield from self._renew(id_, report.worker, now_s)
 
@@ -160,6 +158,7 @@ class Outbox:
             item.lost_by = ""
 
     def _lost(self, worker: str) -> Iterator[Effect]:
+        self.guesses.lose(worker)
         for item in self._all():
             if worker in (item.worker, item.lost_by):
                 item.lost_by = ""
@@ -193,23 +192,60 @@ class Outbox:
             item.content = failed_of(item.content, "worker_lost", detail)
         return not isinstance(item.content, Job)
 
-    def _dispatch(self, now_s: float) -> Iterator[Effect]:
-        if not self.journal_heard and now_s - self.started_s < JOURNAL_PATIENCE_S:
-            return
-        for name, worker in self._workers.items():
-            if worker.idle and now_s - worker.heard_s <= self.lease_s and (item := self._next()):
-                item.worker, item.lost_by, item.seen_s = name, "", now_s
-                worker.idle, worker.sent, worker.since_s = False, worker.sent + 1, now_s
-                yield Send(name, item.content)
+    def has_room(self, purpose: str, now_s: float) -> bool:
+        """For an early or interim job. No final waits then: those that did have just been handed out."""
+        return not self._is_patient(now_s) and self._workers.room(purpose, now_s) is not None
 
-    def _next(self) -> _Item | None:
-        """The oldest waiting utterance of the source whose turn it is."""
-        for source, items in list(self._items.items()):
-            waiting = (item for item in items.values() if isinstance(item.content, Job) and not item.worker)
-            if item := next(waiting, None):
-                self._items[source] = self._items.pop(source)  # to the end of the line
-                return item
-        return None
+    def _guess(self, job: Job, now_s: float) -> Iterator[Effect]:
+        if (worker := self._workers.room(job.purpose, now_s)) and self.guesses.may_hear(job.utterance_id, job.purpose):
+            self.guesses.give(job, worker.name)
+            yield self._give(job, worker, now_s)
+
+    def _is_patient(self, now_s: float) -> bool:
+        return not self.journal_heard and now_s - self.started_s < JOURNAL_PATIENCE_S
+
+    def _dispatch(self, now_s: float) -> Iterator[Effect]:
+        if self._is_patient(now_s):
+            return
+        for name, item in self._known():
+            if worker := self._workers.find(name, now_s):
+                self.guesses.use(item.content)
+                yield self._hand_out(item, worker, now_s)
+        while waiting := self._waiting():
+            if not (worker := self._workers.room(FINAL, now_s)):
+                return
+            yield self._hand_out(min(waiting, key=self._urgency), worker, now_s)
+
+    def _known(self) -> list[tuple[str, _Item]]:
+        """Whoever has the very sound of a waiting utterance already, and that utterance."""
+        found = [(name, self._items.get(id_.source, {}).get(id_)) for id_, name in self.guesses.heard()]
+        return [
+            (name, item) for name, item in found if item and self._is_waiting(item) and self.guesses.knows(item.content)
+        ]
+
+    def _waiting(self) -> list[_Item]:
+        """The oldest waiting utterance of each source."""
+        found = (self._first_waiting(items) for items in self._items.values())
+        return [item for item in found if item]
+
+    def _first_waiting(self, items: dict[UtteranceId, _Item]) -> _Item | None:
+        return next((item for item in items.values() if self._is_waiting(item)), None)
+
+    def _is_waiting(self, item: _Item) -> bool:
+        return isinstance(item.content, Job) and not item.worker
+
+    def _urgency(self, item: _Item) -> float:
+        """By age; but a source counts from when it last got something, so that a heap of old ones blocks nobody."""
+        return max(item.since_s, self._served_s.get(item.content.utterance_id.source, NEVER_S))
+
+    def _hand_out(self, item: _Item, worker: Worker, now_s: float) -> Send:
+        item.worker, item.lost_by, item.seen_s = worker.name, "", now_s
+        self._served_s[item.content.utterance_id.source] = now_s
+        return self._give(item.content, worker, now_s)
+
+    def _give(self, job: Job, worker: Worker, now_s: float) -> Send:
+        worker.give(job.purpose, now_s)
+        return Send(worker.name, job)
 
     def _all(self) -> Iterator[_Item]:
         return (item for items in self._items.values() for item in items.values())

@@ -4,6 +4,7 @@ Every timer counts samples of the stream, so a slow or stalled process cuts exac
 whole frames, and no frame is in two of them.
 """
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,6 +17,7 @@ SHRINK_S = 2.0  # how long beyond the soft limit it takes until a breath is enou
 SEARCH_S = 7.0  # how far back from the hard limit the least speechy point is looked for
 GUARD_S = 0.5  # but not in the newest sound: what follows it is not known yet
 SMOOTH_FRAMES = 2  # on either side
+MIN_PAUSE_MS = 96  # shorter ones are inside of words
 
 
 class Scored(NamedTuple):
@@ -65,6 +67,15 @@ class _Utterance:
     speech_frames: int = 0
     speech_end: int = 0
 
+    @property
+    def silence(self) -> int:
+        """Samples since the last speech."""
+        return self.frames[-1].end - self.speech_end if self.frames else 0
+
+    def kept(self, tail: int) -> int:
+        """How many frames a cut keeps that is made in this pause."""
+        return bisect_right(self.frames, self.speech_end + tail, key=lambda frame: frame.end)
+
     def hear(self, frame: Scored, threshold: float) -> None:
         self.frames.append(frame)
         self.speaking = frame.probability >= threshold
@@ -84,6 +95,7 @@ class Segmenter:
         self._endpoint = _samples(settings.endpoint_ms)
         self._breath = min(_samples(BREATH_MS), self._endpoint)
         self._tail = _samples(settings.tail_ms)
+        self._pause = max(_samples(MIN_PAUSE_MS), self._tail - FRAME_SAMPLES + 1)  # then one more frame is too many
         self._soft = _samples(settings.soft_limit_s * 1000)
         self._hard = _samples(settings.hard_limit_s * 1000)
         self._recent: deque[Scored] = deque()  # may become pre-roll; never reaches into the last cut
@@ -98,6 +110,20 @@ class Segmenter:
     def is_quiet(self) -> bool:
         """Nobody speaks, or seems to begin."""
         return not self._open and not self._run_frames
+
+    @property
+    def is_speaking(self) -> bool:
+        return self._open is not None and self._open.speaking
+
+    @property
+    def pause(self) -> tuple[int, int] | None:
+        """First and last frame of the cut there will be if this pause is the end; none before all of them are here."""
+        utterance = self._open
+        if not utterance or utterance.speaking or utterance.silence < self._pause:
+            return None
+        if utterance.speech_frames < utterance.min_speech_frames:
+            return None
+        return utterance.first_seq, utterance.frames[utterance.kept(self._tail) - 1].seq
 
     @property
     def oldest(self) -> Scored | None:
@@ -144,10 +170,10 @@ class Segmenter:
 
     def _follow(self, utterance: _Utterance, frame: Scored) -> list[Event]:
         utterance.hear(frame, self._release if utterance.speaking else self._threshold)
-        silence = frame.end - utterance.speech_end
+        silence = utterance.silence
         length = frame.end - utterance.frames[0].position
         if silence >= self._required_silence(length):
-            kept = sum(f.end <= utterance.speech_end + self._tail for f in utterance.frames)
+            kept = utterance.kept(self._tail)
             rest = utterance.frames[kept:]
             events = self._end(utterance, kept, "silence" if silence >= self._endpoint else "soft_limit")
             return events + self._feed_all(rest)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from voicetap import links, runtime, sources
-from voicetap.bus import Sender
 from voicetap.codec import UtteranceId
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
@@ -24,12 +23,15 @@ from voicetap.messages import (
     SpeechStarted,
     SpeechStopped,
     Status,
+    WorkerReport,
 )
 from voicetap.node import Node
 
 from . import outbox, silero
 from .cutlist import CutList
+from .delivery import Delivery
 from .listener import GATHER_FRAMES, Listener
+from .speculation import EARLY
 
 GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
@@ -58,16 +60,15 @@ class Service:
         self._started_s = time.monotonic()
         vad = settings.vad
         self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
+        self._delivery = Delivery(node, self._outbox, self._cuts)
         self._announced = dict.fromkeys(names, ("live", ""))
         self._states_s = 0.0
         self._connect(names)
 
     def _connect(self, names: list[str]) -> None:
         node = self._node
-        self._results = node.sender(links.RESULTS)
         self._commits = node.receiver(links.COMMITS)
         self._workers = node.receiver(links.WORKERS)
-        self._jobs: dict[str, Sender] = {}
         self._replay = {name: node.sender(links.REPLAY.of(name)) for name in names}
         self._audio = {
             name: node.receiver(links.AUDIO.of(name), (f"audio/{name}", f"head/{name}", f"replay/{node.name}"))
@@ -102,20 +103,21 @@ class Service:
         now_s = time.monotonic()
         self._hear_journal(now_s)
         for report in self._workers:
-            if _WORKER.fullmatch(report.worker):
-                self._step(report, now_s)
+            if isinstance(report, WorkerReport) and _WORKER.fullmatch(report.worker):
+                self._delivery.step(report, now_s)
                 self._learn(report.holding)
         if not self._waits_for_others(now_s):
             for name, listener in self._listeners.items():
                 self._listen(name, listener, now_s)
-        self._step(None, now_s)
+        self._delivery.step(None, now_s)
+        self._guess(now_s)
         if now_s - self._states_s >= STATE_S:
             self._states_s = now_s
             self._show_states()
 
     def _hear_journal(self, now_s: float) -> None:
         for message in self._commits:
-            self._step(message, now_s)
+            self._delivery.step(message, now_s)
             if isinstance(message, JournalHead):
                 for known in message.committed:
                     self._forget(known._replace(number=1), known.number)
@@ -146,50 +148,37 @@ class Service:
                 self._send(listener.hear(message, now_s), now_s)
         self._send(listener.turn(now_s), now_s)
 
+    def _guess(self, now_s: float) -> None:
+        """What may soon be final is decoded before it is, where a worker has nothing better to do."""
+        listeners = self._listeners.values()
+        while self._outbox.has_room(EARLY, now_s):
+            paused = [listener for listener in listeners if listener.paused_ns() is not None]
+            if not paused:
+                return
+            self._delivery.step(min(paused, key=Listener.paused_ns).early(), now_s)
+
     def _send(self, messages: Iterable[object], now_s: float) -> None:
         for message in messages:
             match message:
                 case Job() | Final() | Failed() | Gap():
                     crashpoint("vad.cut.committed")
-                    self._step(message, now_s)
+                    self._delivery.step(message, now_s)
                 case SpeechStarted() | SpeechStopped():
-                    self._results.send(message)
+                    self._delivery.tell(message)
                 case ReplayRequest() | AudioProgress():
                     self._replay[message.source].send(message)
 
-    def _step(self, event: outbox.Event, now_s: float) -> None:
-        for effect in self._outbox.step(event, now_s):
-            match effect:
-                case outbox.Connect(worker):
-                    self._connect_to(worker)
-                case outbox.Send(worker, job):
-                    crashpoint("vad.job.given")
-                    self._jobs[worker].send(job)
-                    crashpoint("vad.job.sent")
-                case outbox.Tell(entry):
-                    self._results.send(entry)
-                case outbox.Attempt(id_, attempt):
-                    log.warning("%s: its worker was lost, attempt %d", id_, attempt)
-                    self._cuts[id_.source].set_attempt(id_.stream, id_.number, attempt)
-                    self._cuts[id_.source].commit()
-
-    def _connect_to(self, worker: str) -> None:
-        if worker in self._jobs:
-            self._node.close(self._jobs.pop(worker))
-        self._jobs[worker] = self._node.sender(links.JOBS.of(worker))
-
     def _show_states(self) -> None:
-        failed = self._outbox.failed
-        states = tuple(replace(each.state(), failed=failed[name]) for name, each in self._listeners.items())
+        states = tuple(replace(each.state(), **self._outbox.counts(name)) for name, each in self._listeners.items())
         self._node.sources = states
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
-            news = (state.state, state.detail if state.state == "live" else "")  # of a lost one it may change often
-            if state.stream and news != self._announced[state.source]:
-                self._announced[state.source] = news
+            said = (state.state, state.detail if state.state == "live" else "")  # of a lost one it may change often
+            if state.stream and said != self._announced[state.source]:
+                self._announced[state.source] = said
                 log.info("%s is %s %s", state.source, state.state, state.detail)
-                wall_ns = time.time_ns()
-                self._results.send(Status(source=state.source, state=state.state, detail=state.detail, wall_ns=wall_ns))
+                news = {"state": state.state, "detail": state.detail}
+                self._delivery.tell(Status(source=state.source, wall_ns=time.time_ns(), **news))
 
     def drain(self) -> None:
         """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on.

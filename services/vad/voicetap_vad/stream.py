@@ -23,10 +23,11 @@ from voicetap.messages import (
 from voicetap.settings import VadSettings
 
 from .cutlist import FAILED, GAP, OPEN, SHORT, SPEECH, Cut, CutList, Mark
-from .entries import entry_of, id_of, job_of
+from .entries import entry_of, job_of, started_of, stopped_of
 from .repair import Order
 from .segmenter import Ended, Event, Scored, Segmenter, Started
 from .silero import Silero
+from .speculation import EARLY, FINAL
 
 WARM_UP_FRAMES = 63  # two seconds, after which the model agrees with one that never stopped
 NOTE_SAMPLES = SAMPLE_RATE_HZ  # of silence between two notes of how far it is decided
@@ -47,6 +48,7 @@ class Stream:
         self._mark = mark
         self._frames: dict[int, AudioFrame] = {}
         self._heard_end = -1  # position after the last frame the model heard
+        self._early_to_seq = -1  # of the newest early job
         known = [cut for cut in cuts.cuts() if cut.stream == self.name]
         self._pending = [cut for cut in known if cut.kind == SPEECH]  # decided before us; sound still to come
         self._open = next((cut for cut in known if cut.kind == OPEN), None)
@@ -130,6 +132,19 @@ class Stream:
         """journal has committed these numbers."""
         self._pending = [cut for cut in self._pending if not first <= cut.number <= last]
 
+    # ---- what may be worth hearing before it is decided -------------------------------------------
+
+    def paused_ns(self) -> int | None:
+        """When the pause began that may be the end, if its early job was not made yet."""
+        pause = self._segmenter.pause
+        is_news = pause is not None and self._open is not None and pause[1] != self._early_to_seq
+        return self._frames[pause[1]].captured_ns if is_news else None
+
+    def early(self) -> Job:
+        """The job there will be if nobody speaks any more, in this pause. Nothing of it is noted, or owed."""
+        _, self._early_to_seq = self._segmenter.pause
+        return self._job(self._cut_to(self._early_to_seq, SPEECH, "silence"), EARLY)
+
     # ---- deciding -----------------------------------------------------------------------------
 
     def _decide(self, frame: AudioFrame) -> list[Said]:
@@ -184,36 +199,21 @@ class Stream:
             continues=event.continues,
         )
         self._cuts.put(self._open)
-        return SpeechStarted(
-            utterance_id=id_of(self._source, self._open),
-            source=self._source,
-            start_s=first.position / SAMPLE_RATE_HZ,
-            onset_s=onset.position / SAMPLE_RATE_HZ,
-            captured_ns=onset.captured_ns,
-            wall_ns=first.wall_ns,
-        )
+        return started_of(self._source, self._open, onset)
 
     def _end(self, event: Ended) -> list[Said]:
-        last = self._frames[event.last_seq]
-        cut = replace(
-            self._open,
-            kind=SHORT if event.too_short else SPEECH,
-            last_seq=last.seq,
-            end_position=last.position + FRAME_SAMPLES,
-            ended_ns=last.captured_ns,
-            reason=event.reason,
-        )
+        cut = self._cut_to(event.last_seq, SHORT if event.too_short else SPEECH, event.reason)
         self._open = None
         self._cuts.put(cut)
         crashpoint("vad.cut.decided")
         self._note(seq=cut.last_seq + 1, position=cut.end_position)
-        stopped = SpeechStopped(
-            utterance_id=id_of(self._source, cut),
-            source=self._source,
-            end_s=cut.end_position / SAMPLE_RATE_HZ,
-            reason=cut.reason,
-        )
-        return [stopped, entry_of(self._source, cut) if event.too_short else self._job(cut)]
+        entry = entry_of(self._source, cut) if event.too_short else self._job(cut)
+        return [stopped_of(self._source, cut), entry]
+
+    def _cut_to(self, last_seq: int, kind: str, reason: str) -> Cut:
+        last = self._frames[last_seq]
+        end = {"last_seq": last_seq, "end_position": last.position + FRAME_SAMPLES, "ended_ns": last.captured_ns}
+        return replace(self._open, kind=kind, reason=reason, **end)
 
     # ---- the cut list ---------------------------------------------------------------------------
 
@@ -225,9 +225,9 @@ class Stream:
     def _has_all_of(self, cut: Cut) -> bool:
         return all(seq in self._frames for seq in range(cut.first_seq, cut.last_seq + 1))
 
-    def _job(self, cut: Cut) -> Job:
+    def _job(self, cut: Cut, purpose: str = FINAL) -> Job:
         span = range(cut.first_seq, cut.last_seq + 1)
-        return job_of(self._source, cut, [self._frames[seq] for seq in span if seq in self._frames])
+        return job_of(self._source, cut, [self._frames[seq] for seq in span if seq in self._frames], purpose)
 
     def _fail(self, cut: Cut) -> Failed:
         cut = replace(cut, kind=FAILED, reason="overrun")
