@@ -59,8 +59,8 @@ def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, listener, re
     heard.until(lambda: heard.beats and heard.beats[-1].sources)
     [state] = heard.beats[-1].sources
     assert (state.state, state.position_s, state.gaps) == ("ended", FRAMES * 0.032, 0)
-    heard.progress(0, FRAMES, "stopping")
-    assert stop(process) < 1.5, "its reader has everything, so it need not wait"
+    heard.progress(0, FRAMES, "drained")
+    assert stop(process) < 1.5, "all of it is committed, so it need not wait"
     assert output_of(MODULE, runtime_dir) == ""
     assert sorted(path.name for path in runtime_dir.iterdir()) == ["audio-file.ring"]
     with Ring(runtime_dir / "audio-file.ring", "file", settings.capture.ring_s, f"file:{recording}") as ring:

@@ -81,10 +81,9 @@ class Ear:
 
 @pytest.mark.parametrize(
     "killed",
-    [(), ("vad",), ("journal",), ("capture-1", "vad")],
+    [(), ("vad",), ("journal",), ("capture-1", "vad"), ("capture-1", "vad", "transcribe-1", "journal", "watchdog")],
     ids=lambda names: "+".join(names) or "none",
 )
-@pytest.mark.xfail(strict=False, reason="on a busy machine the sentence was missing: cause not known yet")
 def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, runtime_dir, killed):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
@@ -93,11 +92,38 @@ def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, ru
         for name in killed:
             assert box.kill(name)
         assert ear.end(box) < STOP_S
+    if is_left := runtime_dir.exists() and any(runtime_dir.iterdir()):
+        assert killed, "there was time enough"
+        ear = _all_of_the_next(bundle(pace="max"))
     [final] = [final for final in ear.of(Final) if final.utterance_id == being_said]
     [(first, last)] = coded.parse(final.text)
     assert last - first > 25
     assert {event.utterance_id for event in ear.of(SpeechStarted)} <= {final.utterance_id for final in ear.of(Final)}
-    assert not runtime_dir.exists() or list(runtime_dir.iterdir()) == []
+    assert is_left or not runtime_dir.exists()
+
+
+def _all_of_the_next(box: Bundle) -> Ear:
+    """On a busy machine the dead are not back while a stop lasts: then nothing is removed, and this goes on."""
+    with box.tap(since=1) as tap:
+        ear = Ear(tap)
+        ear.until(box.is_drained, "all of it")
+        ear.listen()
+    return ear
+
+
+@pytest.mark.parametrize("killed", ["capture-1", "vad", "transcribe-1", "journal"])
+def test_who_is_killed_while_the_box_ends_comes_back_and_takes_part(bundle, runtime_dir, killed):
+    box = bundle(decode_s=0.6)
+    with box.tap(since=1, events=True) as tap:
+        ear = Ear(tap)
+        being_said = ear.mid_sentence()
+        box.ask_to_stop()
+        eventually((runtime_dir / "stopping").exists, 5, "the end to begin")
+        assert box.kill(killed)
+        ear.until(lambda: not box.is_running(), "its end")
+    if runtime_dir.exists() and any(runtime_dir.iterdir()):
+        ear = _all_of_the_next(bundle(pace="max"))
+    assert being_said in [final.utterance_id for final in ear.of(Final)]
 
 
 def test_a_vad_that_is_stopped_alone_cuts_nothing(bundle, played):

@@ -76,7 +76,7 @@ class AudioProgress:
     stream: str
     needed_seq: int  # the oldest frame it may still ask for
     next_seq: int = 0  # the first frame that it does not have yet
-    state: str = ""  # of the source, in the last head that it heard
+    state: str = ""  # of the source, in the last head that it heard; drained: over, and all of it is committed
 
 
 # ---- speech: vad to transcribe ------------------------------------------------------------------

@@ -120,6 +120,20 @@ def is_ending(runtime_dir: str) -> bool:
         return False
 
 
+def say_drained(runtime_dir: str) -> None:
+    """All of the box ends, and everything that was heard is committed."""
+    _drained(runtime_dir).touch(0o600)
+
+
+def is_drained(runtime_dir: Path) -> bool:
+    """Whether nothing is lost when sound and cuts are removed."""
+    return _drained(runtime_dir).exists()
+
+
+def _drained(runtime_dir: Path | str) -> Path:
+    return Path(runtime_dir, "drained")
+
+
 def _stopping(runtime_dir: Path | str) -> Path:
     return Path(runtime_dir, "stopping")
 

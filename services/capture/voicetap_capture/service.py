@@ -27,7 +27,7 @@ from .ring import Ring
 
 HEAD_S = 0.1
 STOP_TURN_S = 0.05
-STOP_MAX_S = 2.0  # for vad, which may be on its way back and have much to collect; supervisord waits a second longer
+STOP_MAX_S = 2.6  # for what was said to be committed; supervisord waits a little longer
 CLOSE_S = 0.5
 
 
@@ -73,7 +73,10 @@ class Service:
         return min(HEAD_S, self._source_wait_s(time.monotonic()))
 
     def stop(self, bundle_stops: bool) -> None:
-        """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish."""
+        """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish.
+
+        Where all of the box ends that begins before SIGTERM comes, and lasts until then: vad may be killed meanwhile.
+        """
         self._pump()
         if self._source.live:
             self._publish(self._framer.flush())
@@ -84,7 +87,8 @@ class Service:
 
     def _say_goodbye(self) -> None:
         end_s = time.monotonic() + STOP_MAX_S
-        while self._reader != ("stopping", self._ring.next_seq) and time.monotonic() < end_s:
+        drained = ("drained", self._ring.next_seq)
+        while not self._node.stopping or (self._reader != drained and time.monotonic() < end_s):
             self._next_head_s = 0.0
             self._announce("stopping", "")
             self._node.beat()

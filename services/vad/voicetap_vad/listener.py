@@ -24,7 +24,7 @@ FRAMES_PER_TURN = 64  # about 10 ms of work: catching up starves neither live fr
 GATHER_FRAMES = 5  # at once while nobody speaks: an onset, which takes three, is seen two frames late at most
 CAPTURE_SILENT_S = 1.0  # its head comes ten times a second
 PROGRESS_S, PROGRESS_FRAMES = 1.0, 32  # whichever is first: in real time both are the same
-LAST_PROGRESS_S = 0.1  # at the end: capture waits, before it goes, until we have everything
+LAST_PROGRESS_S = 0.1  # at the end: capture waits, before it goes, until everything is drained
 
 Heard = AudioFrame | AudioHead
 
@@ -215,5 +215,6 @@ class Listener:
         if now_s - self._progress_s < every_s and stream.order.next_seq - self._progress_seq < PROGRESS_FRAMES:
             return []
         self._progress_s, self._progress_seq = now_s, stream.order.next_seq
-        where = {"needed_seq": stream.needed_seq(), "next_seq": stream.order.next_seq, "state": self._head.state}
+        state = "drained" if self.is_over and self.state().state == "drained" else self._head.state
+        where = {"needed_seq": stream.needed_seq(), "next_seq": stream.order.next_seq, "state": state}
         return [AudioProgress(source=self.source, stream=stream.name, **where)]

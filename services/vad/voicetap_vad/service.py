@@ -63,6 +63,7 @@ class Service:
         self._delivery = Delivery(node, self._outbox, self._cuts)
         self._announced = dict.fromkeys(names, ("live", ""))
         self._states_s = 0.0
+        self._ending_s: float | None = None  # since when all of the box ends
         self._connect(names)
 
     def _connect(self, names: list[str]) -> None:
@@ -114,6 +115,7 @@ class Service:
         if now_s - self._states_s >= STATE_S:
             self._states_s = now_s
             self._show_states()
+            self._look_for_the_end(now_s)
 
     def _hear_journal(self, now_s: float) -> None:
         for message in self._commits:
@@ -168,6 +170,15 @@ class Service:
                 case ReplayRequest() | AudioProgress():
                     self._replay[message.source].send(message)
 
+    def _look_for_the_end(self, now_s: float) -> None:
+        """supervise ends the box when we have said that nothing is owed any more."""
+        runtime_dir = self._node.settings.runtime_dir
+        if not runtime.is_ending(runtime_dir):
+            return
+        self._ending_s = self._ending_s or now_s
+        if all(state.state == "drained" for state in self._node.sources):
+            runtime.say_drained(runtime_dir)
+
     def _show_states(self) -> None:
         states = tuple(replace(each.state(), **self._outbox.counts(name)) for name, each in self._listeners.items())
         self._node.sources = states
@@ -186,17 +197,19 @@ class Service:
         Where all of the box ends there will be none: then what has no text in time is given up, and that is said.
         """
         now_s = time.monotonic()
-        is_last = runtime.is_ending(self._node.settings.runtime_dir)
+        self._look_for_the_end(now_s)
+        is_last = self._ending_s is not None
         listeners = self._listeners.values()
         self._turn_while(lambda: not all(listener.is_over for listener in listeners), now_s + STOPPING_PATIENCE_S)
         if is_last:
             self._end(listener for listener in listeners if not listener.is_over)
-        self._turn_while(self._is_delivering, now_s + DRAIN_S)
+        self._turn_while(self._is_delivering, (self._ending_s or now_s) + DRAIN_S)
         if is_last:
             self._end(listener for listener in listeners if listener.state().state != "drained")
             self._give_up()
             self._turn_while(self._is_delivering, time.monotonic() + GIVE_UP_S)
         self._show_states()
+        self._look_for_the_end(now_s)
         self._node.beat_now()
 
     def _turn_while(self, question: Callable[[], bool], deadline_s: float) -> None:

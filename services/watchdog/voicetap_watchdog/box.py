@@ -109,11 +109,14 @@ class Box:
         if self.programs:  # else the logs of the last run are worth reading
             self._remove_logs()
 
-    def clear(self) -> None:
-        """After a clean stop: nothing stays. A container leaves the state to its neighbours and its successor."""
+    def clear(self, is_done: bool) -> None:
+        """After a clean stop: nothing stays. A container leaves the state to its neighbours and its successor.
+
+        `is_done`: everything that was heard is committed. Else the state stays, for the next start to go on with.
+        """
         self.tidy()
         self._remove_logs()
-        if not self.programs:
+        if is_done and not self.programs:
             for pattern in STATE:
                 for path in self.runtime_dir.glob(pattern):
                     path.unlink(missing_ok=True)
@@ -139,7 +142,7 @@ class Box:
         if "capture" in self.runs:
             yield "stopping"
         if not self.programs:
-            yield "*.tmp"
+            yield from ("drained", "*.tmp")
         yield f"voicetap-watchdog-{self.watchdog}.starts"
         for program in self.runs:
             yield from (f"voicetap-{program}.starts", f"voicetap-{program}-[0-9]*.starts")

@@ -20,16 +20,13 @@ from voicetap import config, crashloop, logs, runtime
 from voicetap.config import SettingsError
 
 from .box import Box
+from .ending import POKE_S, Ending
 from .inbox import Inbox
 from .pulse import Pulse, Victim
 from .rpc import Process, Supervisord, Unreachable
 
-POKE_S = 0.02  # while supervisord starts or stops its programs
 TICK_S = 0.5
 ASK_S = 2.0  # between two questions to supervisord, when nothing happens
-STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
-SETTLE_S = 1.5  # for programs that are just being started
-DYING_S = 0.4  # from SIGKILL to the end of a process
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
 TOLD, REMOVED, LOST = "told", "removed", "lost"  # why it ends
 
@@ -52,6 +49,11 @@ class Supervise:
         self._starts_s: list[float] = []
         self._child: subprocess.Popen | None = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether everything that was heard is committed; who says twice to stop, or removes it, does not care."""
+        return self._told > 1 or runtime.is_drained(self._box.runtime_dir) or not self._lock.is_in_place()
+
     def run(self) -> str:
         """Until everything has ended, in order; why it did."""
         while not (reason := self._end_reason()):
@@ -59,7 +61,7 @@ class Supervise:
             self._follow()
             if not self._end_reason():
                 log.error("supervisord died: starting it again")
-        self._stop()
+        Ending(self._box, self._rpc, self._child, self._wait, lambda: self._told > 1).stop()
         return reason
 
     def _end_reason(self) -> str:
@@ -127,60 +129,6 @@ class Supervise:
         if self._parent_pid and os.getppid() != self._parent_pid:
             self._told = max(self._told, 1)
 
-    def _stop(self) -> None:
-        deadline_s, awake = time.monotonic() + STOP_S, True
-        self._child.send_signal(signal.SIGCONT)  # whoever froze it: it too stops in order
-        self._settle()
-        if "capture" in self._box.runs:
-            runtime.prepare(str(self._box.runtime_dir))  # again: it may have been removed
-            runtime.say_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
-        self._child.terminate()
-        while self._child.poll() is None:
-            if self._told > 1 or time.monotonic() > deadline_s:
-                self._child.kill()  # and its children die with it
-            awake = awake and self._poke()
-            self._wait(POKE_S)
-        gone_s = time.monotonic() + DYING_S
-        while self._orphans() and time.monotonic() < gone_s:
-            self._wait(POKE_S)
-
-    def _poke(self) -> bool:
-        """False when supervisord is frozen: every further try would take as long."""
-        try:
-            self._rpc.poke()
-        except TimeoutError:
-            return False
-        except Unreachable:
-            return True  # it is stopping: it refuses to answer, but it was woken
-        return True
-
-    def _settle(self) -> None:
-        """What died a moment ago comes back first, and what is frozen goes on: to end what is being said takes all."""
-        deadline_s = time.monotonic() + SETTLE_S
-        with contextlib.suppress(*Unreachable):
-            for process in self._rpc.processes():
-                self._thaw(process.pid)
-            while self._told < 2 and time.monotonic() < deadline_s and not self._is_settled():
-                self._rpc.poke()
-                self._wait(POKE_S)
-
-    def _thaw(self, pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if pid:
-                os.kill(pid, signal.SIGCONT)
-
-    def _is_settled(self) -> bool:
-        """Whether every program is there that can be, and past its imports: before that, a signal is its end."""
-        return all(
-            runtime.is_alive(each.pid) and runtime.Lock(self._box.runtime_dir, each.name).owner() == each.pid
-            for each in self._rpc.processes()
-            if each.name != "watchdog" and (each.pid or each.exit_status != runtime.EX_CONFIG)
-        )
-
-    def _orphans(self) -> bool:
-        """Whether a program that was killed with supervisord still holds its lock."""
-        return any(runtime.is_held(self._box.runtime_dir, name) for name in self._box.names())
-
 
 def deploy() -> Path:
     """Where supervisord.conf is: in the wheel, else in the repository of an editable install."""
@@ -204,8 +152,11 @@ def supervise_once(box: Box, parent_pid: int, inbox: Inbox) -> str:
     try:
         box.tidy()
         box.make_log_dir()
-        reason = Supervise(box, lock, parent_pid, inbox).run()
-        box.clear()
+        here = Supervise(box, lock, parent_pid, inbox)
+        reason = here.run()
+        if not (is_done := bool(box.programs) or here.is_done):
+            log.warning("what was said last is not transcribed yet: the next start goes on with it")
+        box.clear(is_done)
     finally:
         lock.release()
     with contextlib.suppress(OSError):  # it holds what others put there, or is not ours to remove
