@@ -113,14 +113,15 @@ def test_after_a_lost_list_no_number_that_anybody_has_is_given_again(tmp_path):
     cuts = CutList(tmp_path / "cuts-mic.sqlite")
     listener = Listener("mic", "vad", cuts, Ear(), VadSettings())
     for known in (7, 9, 8):
-        listener.learn(UtteranceId("mic", "a1", known))
+        listener.numbers.learn(UtteranceId("mic", "a1", known))
+    listener.numbers.learn_committed(UtteranceId("mic", "a1", 7))
     head = AudioHead(
         source="mic", stream="a1", first_seq=50, next_seq=90, next_position=90 * FRAME_SAMPLES, state="live"
     )
-    [gap] = listener.hear(head, 100.0)
+    *failed, gap = listener.hear(head, 100.0)
+    assert [(entry.utterance_id.number, entry.reason) for entry in failed] == [(8, "cuts_lost"), (9, "cuts_lost")]
     assert (gap.utterance_id.number, gap.reason, gap.start_s, gap.end_s) == (10, "cuts_lost", 2.88, 2.88)
-    [entry] = cuts.cuts()
-    assert entry.number == 10 and cuts.mark("a1").seq == 90
+    assert [cut.number for cut in cuts.cuts()] == [8, 9, 10] and cuts.mark("a1").seq == 90
     cuts.close()
 
 

@@ -201,3 +201,16 @@ def test_what_is_given_up_is_told_whoever_has_it(outbox):
     assert sent(outbox.step(report(received=1, holding=(id_of(1),)), 0.3)) == []
     outbox.step(Committed(utterance_id=id_of(1), journal_seq=1), 0.4)
     assert told(outbox.step(None, 0.3 + RESEND_S)) == [given_up[1]]
+
+
+def test_what_a_lost_list_does_not_know_is_failed_unless_a_worker_has_it(outbox):
+    outbox.step(report(received=1, holding=(id_of(1),), decoding=(id_of(1),)), 0.0)
+    for number in (1, 2):
+        lost = Failed(utterance_id=id_of(number), source="mic", start_s=0, end_s=0, wall_ns=0, reason="cuts_lost")
+        assert told(outbox.step(lost, 0.0)) == []
+    outbox.step(report(received=1, holding=(id_of(1),), decoding=(id_of(1),)), 0.2)
+    assert [entry.utterance_id for entry in told(outbox.step(None, RESEND_S))] == [id_of(2)]
+    outbox.step(Committed(utterance_id=id_of(2), journal_seq=2), 0.9)
+    assert told(outbox.step(None, 1.1)) == [], "its worker is heard"
+    assert [entry.utterance_id for entry in told(outbox.step(None, 1.3))] == [id_of(1)], "and then it is not"
+    assert outbox.counts("mic")["failed"] == 2

@@ -191,7 +191,7 @@ class Failed:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # worker_lost, decode_error, overrun, stopped, ...
+    reason: str  # worker_lost, decode_error, overrun, stopped, cuts_lost, ...
     detail: str = ""
     attempt: int = 0
     is_final: bool = True

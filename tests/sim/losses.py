@@ -14,10 +14,11 @@ END = 1 << 60  # of a stream, in samples
 
 @dataclass(frozen=True)
 class Loss:
-    """As it was then: what journal had, and the stream of the first source."""
+    """As it was then: what journal had, the stream of the first source, and what vad had announced."""
 
     entries: list[Entry]
     stream: str
+    announced: set[UtteranceId]
 
 
 def entries_ever(world: "World", stored: list[Entry]) -> list[Entry]:
@@ -38,10 +39,9 @@ def has_both(world: "World", kept: list[Entry], stored: list[Entry]) -> bool:
     return has_all and all(entry in world.loss.entries for entry in others)
 
 
-def forgotten_to(id_: UtteranceId, entries: list[Entry]) -> int:
-    """vad says so when a cut list was lost: up to this number of the stream of `id_` some may be missing."""
-    gaps = [gap.utterance_id for gap in _forgotten(entries)]
-    return max((gap.number for gap in gaps if gap[:2] == id_[:2]), default=0)
+def announced(world: "World") -> set[UtteranceId]:
+    """What a vad without its cut list cannot know that one before it had announced."""
+    return world.loss.announced if world.loss and world.scenario.loses == "lost cuts" else set()
 
 
 def unknown(world: "World", source: str, stream: str, entries: list[Entry]) -> list[range]:

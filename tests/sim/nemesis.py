@@ -86,7 +86,8 @@ def _lose(world: "World", owner: str, lose: Callable[[], object]) -> None:
     """The file of its owner, who is killed first, as nobody can lose a file that is open."""
     if process := world.host.process(owner):
         process.kill()
-    world.loss = Loss([decode(body) for _, body in world.stored()], world.sources[0].stream)
+    entries = [decode(body) for _, body in world.stored()]
+    world.loss = Loss(entries, world.sources[0].stream, set(world.witness.announced))
     lose()
 
 

@@ -53,7 +53,8 @@ class Witness:
 
     def __init__(self) -> None:
         self.frames: dict[tuple[str, str], list[AudioFrame]] = defaultdict(list)
-        self.started: set[UtteranceId] = set()
+        self.announced: set[UtteranceId] = set()  # by vad
+        self.started: set[UtteranceId] = set()  # as an app heard it
         self.published: dict[int, UtteranceId] = {}
         self._senders: dict[UtteranceId, set[int]] = defaultdict(set)  # process ids
         self._acknowledged: set[UtteranceId] = set()
@@ -83,6 +84,8 @@ class Witness:
     def sent(self, sender: "Sender", message: object) -> None:
         """By anybody."""
         match message:
+            case SpeechStarted():
+                self.announced.add(message.utterance_id)
             case ReplayRequest():
                 self.count("frames asked for again")
             case Job():

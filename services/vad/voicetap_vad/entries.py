@@ -17,6 +17,8 @@ from voicetap.messages import (
 from .cutlist import GAP, SHORT, Cut
 from .speculation import FINAL
 
+LOST = "cuts_lost"  # why nothing is known of an utterance, or of the sound before some place
+
 
 def id_of(source: str, cut: Cut) -> UtteranceId:
     return UtteranceId(source, cut.stream, cut.number)

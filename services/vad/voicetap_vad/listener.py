@@ -17,6 +17,7 @@ from voicetap.settings import VadSettings
 
 from .cutlist import FAILED, OPEN, SPEECH, Cut, CutList, Mark
 from .entries import entry_of
+from .numbers import Numbers
 from .silero import Silero
 from .stream import Said, Stream
 
@@ -48,7 +49,7 @@ class Listener:
         self.captured_ns = 0  # of the frame that came last
         self._refused = 0
         self._has_ended = False
-        self.numbers: dict[str, int] = {}  # per stream, the highest that others have spoken of
+        self.numbers = Numbers()
 
     @property
     def is_behind(self) -> bool:
@@ -89,10 +90,6 @@ class Listener:
             self._stream.order.offer(message)
             self.captured_ns = message.captured_ns
         return []  # of a stream whose head is still to come: it is fetched from the ring then
-
-    def learn(self, id_: UtteranceId) -> None:
-        """journal or a worker has this number, or had it."""
-        self.numbers[id_.stream] = max(id_.number, self.numbers.get(id_.stream, 0))
 
     def forget(self, first: UtteranceId, last: int) -> None:
         """journal has committed the numbers from `first` to `last` of that stream."""
@@ -158,8 +155,8 @@ class Listener:
         said = self._leave(self._stream, "overrun") if self._stream else self._resend(head.stream)
         mark = self._cuts.mark(head.stream)
         self._stream = Stream(head, mark or self._new_mark(head), self._cuts, self._silero, self._settings)
-        if not mark and head.stream in self.numbers:
-            said += self._stream.say_lost()
+        if not mark and self.numbers.highest(head.stream):
+            said += self._stream.say_lost(self.numbers.unsettled(head.stream))
         return said
 
     def _leave(self, stream: Stream, reason: str) -> list[Said]:
@@ -168,7 +165,7 @@ class Listener:
         return said + stream.abandon(self._head.next_position, reason)
 
     def _new_mark(self, head: AudioHead) -> Mark:
-        if number := self.numbers.get(head.stream):  # our list was lost: what is older was said, or never will be
+        if number := self.numbers.highest(head.stream):  # our list was lost: what is older was said, or never will be
             return Mark(head.stream, head.next_seq, head.next_position, last_number=number)
         return Mark(head.stream, head.first_seq, 0)
 

@@ -21,7 +21,7 @@ from voicetap.messages import (
     WorkerReport,
 )
 
-from .entries import failed_of
+from .entries import LOST, failed_of
 from .speculation import FINAL, Speculation
 from .workers import Worker, Workers
 
@@ -69,10 +69,11 @@ Effect = Connect | Send | Tell | Attempt
 class _Item:
     content: Job | Entry
     since_s: float
+    told_s: float = NEVER_S
+    is_told: bool = False
     worker: str = ""  # who has it
     lost_by: str = ""  # who had it last, if it may come back with it
     seen_s: float = 0.0  # when that worker last said so, or got it
-    told_s: float = NEVER_S
 
 
 @dataclass
@@ -114,7 +115,8 @@ class Outbox:
                 self.journal_heard = True
                 self._forget([id_ for known in event.committed for id_ in self._up_to(known)])
             case Failed():  # whoever has the job may still be first
-                self._items.setdefault(event.utterance_id.source, {})[event.utterance_id] = _Item(event, now_s)
+                told_s = now_s if event.reason == LOST else NEVER_S  # perhaps a worker has it, and will say so
+                self._items.setdefault(event.utterance_id.source, {})[event.utterance_id] = _Item(event, now_s, told_s)
             case Job() if event.purpose != FINAL:
                 yield from self._guess(event, now_s)
             case Job() | Final() | Gap():
@@ -182,15 +184,15 @@ class Outbox:
             direct = [item for item in items.values() if self._is_direct(item)]
             for item in direct[:MAX_RESENT]:
                 if now_s - item.told_s >= RESEND_S:
-                    self.failed[source] += isinstance(item.content, Failed) and item.told_s == NEVER_S
-                    item.told_s = now_s
+                    self.failed[source] += isinstance(item.content, Failed) and not item.is_told
+                    item.told_s, item.is_told = now_s, True
                     yield Tell(item.content)
 
     def _is_direct(self, item: _Item) -> bool:
         if isinstance(item.content, Job) and not item.worker and item.content.attempt >= self.max_attempts:
             detail = f"{item.content.attempt} workers were lost over it"
             item.content = failed_of(item.content, "worker_lost", detail)
-        return not isinstance(item.content, Job)
+        return not isinstance(item.content, Job) and not (item.worker and item.content.reason == LOST)
 
     def has_room(self, purpose: str, now_s: float) -> bool:
         """For an early or interim job. No final waits then: those that did have just been handed out."""

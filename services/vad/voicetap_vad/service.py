@@ -31,6 +31,7 @@ from . import outbox, silero
 from .cutlist import CutList
 from .delivery import Delivery
 from .listener import GATHER_FRAMES, Listener
+from .numbers import Numbers
 from .speculation import EARLY
 
 GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
@@ -106,7 +107,8 @@ class Service:
         for report in self._workers:
             if isinstance(report, WorkerReport) and _WORKER.fullmatch(report.worker):
                 self._delivery.step(report, now_s)
-                self._learn(report.holding)
+                for id_ in report.holding:
+                    self._numbers_of(id_).learn(id_)
         if not self._waits_for_others(now_s):
             for name, listener in self._listeners.items():
                 self._listen(name, listener, now_s)
@@ -123,7 +125,9 @@ class Service:
             if isinstance(message, JournalHead):
                 for known in message.committed:
                     self._forget(known._replace(number=1), known.number)
-                self._learn((*message.committed, *message.highest))
+                    self._numbers_of(known).learn_committed(known)
+                for known in message.highest:
+                    self._numbers_of(known).learn(known)
             else:
                 self._forget(message.utterance_id, message.utterance_id.number)
                 crashpoint("vad.commit.heard")
@@ -132,17 +136,19 @@ class Service:
         if listener := self._listeners.get(first.source):
             listener.forget(first, last)
 
-    def _learn(self, ids: Iterable[UtteranceId]) -> None:
-        for id_ in ids:
-            if listener := self._listeners.get(id_.source):
-                listener.learn(id_)
+    def _numbers_of(self, id_: UtteranceId) -> Numbers:
+        listener = self._listeners.get(id_.source)
+        return listener.numbers if listener else Numbers()  # of a source that is not ours any more
 
     def _waits_for_others(self, now_s: float) -> bool:
-        """An empty cut list may be a lost one: then only journal and the workers know which numbers were given."""
+        """An empty cut list may be a lost one: then only journal and the workers know which numbers were given.
+
+        Without journal nothing can be published anyway, and what is said meanwhile is in the ring.
+        """
         is_new = any(cuts.is_new for cuts in self._cuts.values())
         is_lost = any(listener.numbers for listener in self._listeners.values())
         patient = now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
-        return is_new and patient and (is_lost or not self._outbox.journal_heard)
+        return is_new and (not self._outbox.journal_heard or (is_lost and patient))
 
     def _listen(self, name: str, listener: Listener, now_s: float) -> None:
         for message in self._audio[name]:

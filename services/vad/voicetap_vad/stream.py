@@ -4,7 +4,7 @@ A cut made by a vad before us is never made again: its frames are only collected
 is continued from its first frame; otherwise deciding goes on where it was noted, after a warm-up of the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from voicetap.crashpoint import crashpoint
@@ -23,7 +23,7 @@ from voicetap.messages import (
 from voicetap.settings import VadSettings
 
 from .cutlist import FAILED, GAP, OPEN, SHORT, SPEECH, Cut, CutList, Mark
-from .entries import entry_of, job_of, started_of, stopped_of
+from .entries import LOST, entry_of, job_of, started_of, stopped_of
 from .repair import Order
 from .segmenter import Ended, Event, Scored, Segmenter, Started
 from .silero import Silero
@@ -122,11 +122,14 @@ class Stream:
         self._cuts.commit()
         return said
 
-    def say_lost(self) -> list[Said]:
-        """Nobody knows any more how far it was decided; from here on it will be."""
-        gap = self._add_gap(self._mark.seq - 1, self._decided_end, 0, "cuts_lost")
+    def say_lost(self, numbers: Iterable[int]) -> list[Said]:
+        """Nobody knows any more what these numbers were, or how far it was decided; from here on it will be."""
+        seq, position = self._mark.seq - 1, self._decided_end
+        lost = [Cut(self.name, number, OPEN, seq, seq, seq, position, position, 0) for number in numbers]
+        said = [self._fail(cut, LOST) for cut in lost]
+        said.append(self._add_gap(seq, position, 0, LOST))
         self._cuts.commit()
-        return [gap]
+        return said
 
     def forget(self, first: int, last: int) -> None:
         """journal has committed these numbers."""
@@ -229,8 +232,8 @@ class Stream:
         span = range(cut.first_seq, cut.last_seq + 1)
         return job_of(self._source, cut, [self._frames[seq] for seq in span if seq in self._frames], purpose)
 
-    def _fail(self, cut: Cut) -> Failed:
-        cut = replace(cut, kind=FAILED, reason="overrun")
+    def _fail(self, cut: Cut, reason: str = "overrun") -> Failed:
+        cut = replace(cut, kind=FAILED, reason=reason)
         self._cuts.put(cut)
         return entry_of(self._source, cut)
 
