@@ -12,14 +12,16 @@ from shutil import which
 
 import numpy as np
 import pytest
+from faster_whisper.transcribe import Segment
 
 from rig import hub, tinywhisper
 from rig.processes import eventually, output_of
 from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 from voicetap_transcribe import engine as engines
-from voicetap_transcribe import whisper
-from voicetap_transcribe.engine import ModelUnavailable, Options
+from voicetap_transcribe import hub as weights
+from voicetap_transcribe import whisper, windows
+from voicetap_transcribe.engine import Abandoned, ModelUnavailable, Options
 from voicetap_transcribe.sphinx import PocketSphinx
 from voicetap_transcribe.whisper import FasterWhisper
 
@@ -37,15 +39,19 @@ def settings(**transcribe: object) -> Settings:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return tinywhisper.build(tmp_path / "tiny")
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """One that is made here, or the one that a test asks for."""
+    wanted = getattr(request, "param", None)
+    if wanted and not wanted.is_dir():
+        pytest.skip(f"there is no {wanted}")
+    return wanted or tinywhisper.build(tmp_path / "tiny")
 
 
 @pytest.fixture
 def closed_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(whisper.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(whisper.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(whisper.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(weights.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weights.constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
 def whisper_on(model: Path, **transcribe: object) -> FasterWhisper:
@@ -116,20 +122,20 @@ def test_a_misspelt_model_is_no_reason_to_fall_back(closed_hub):
 )
 def test_a_model_that_cannot_be(closed_hub, name, offline, hint):
     with pytest.raises(ConfigError, match=hint):
-        whisper.find(name, offline, quiet)
+        weights.find(name, whisper.SIZES, offline, quiet)
 
 
 def test_the_hub_does_not_answer(closed_hub):
     with pytest.raises(ModelUnavailable, match=f"{TINY_EN} cannot be had from http://127.0.0.1:9: .*refused"):
-        whisper.find("tiny.en", False, quiet)
+        weights.find("tiny.en", whisper.SIZES, False, quiet)
 
 
 def test_the_hub_accepts_and_says_nothing(closed_hub, monkeypatch):
-    monkeypatch.setattr(whisper, "HUB_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(weights, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(whisper.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(weights.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(ModelUnavailable, match="timed out"):
-            whisper.find("tiny.en", False, quiet)
+            weights.find("tiny.en", whisper.SIZES, False, quiet)
 
 
 def test_the_hub_is_asked_once_then_the_cache(spawn, runtime_dir, model, monkeypatch):
@@ -182,15 +188,22 @@ def test_a_language_the_model_does_not_know(model):
 # ---- faster-whisper
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each window had that was encoded."""
+    frames = []
+    encode = whisper.WhisperModel.encode
+    note = lambda self, features: frames.append(features.shape[-1]) or encode(self, features)  # noqa: E731
+    monkeypatch.setattr(whisper.WhisperModel, "encode", note)
+    return frames
+
+
 @pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"hotwords": "lamp", "initial_prompt": "At home."}])
-def test_whisper_decodes_once_and_times_every_word(model, options, monkeypatch):
-    decodes = []
-    encode = whisper._EveryWord.encode
-    monkeypatch.setattr(whisper._EveryWord, "encode", lambda self, sound: decodes.append(1) or encode(self, sound))
+def test_whisper_encodes_once_and_times_every_word(model, options, shown):
     engine = whisper_on(model, **options)
     result = engine.transcribe(25 * SILENCE, Options(previous_text="hello"))
     engine.close()
-    assert (result.text.strip(), result.language, len(decodes)) == (tinywhisper.TEXT, "en", 1)
+    assert (result.text.strip(), result.language, shown) == (tinywhisper.TEXT, "en", [3000])
     assert [word.word.strip() for word in result.words] == tinywhisper.TEXT.split()
     ends_s = [tinywhisper.WORD_S * number for number in range(1, 6)]
     assert [word.end_s for word in result.words] == pytest.approx(ends_s, abs=0.05)
@@ -200,25 +213,105 @@ def test_whisper_decodes_once_and_times_every_word(model, options, monkeypatch):
 def test_whisper_without_word_times(model):
     engine = whisper_on(model, word_times=False)
     result = engine.transcribe(SILENCE, Options())
+    interim = engine.transcribe(SILENCE, Options(is_interim=True))  # whose reader needs to know where they end
     engine.close()
-    assert (result.text.strip(), result.words) == (tinywhisper.TEXT, ())
+    assert (result.text.strip(), result.words, len(interim.words)) == (tinywhisper.TEXT, (), 5)
 
 
-def test_words_timed_to_one_instant_are_not_lost(model, monkeypatch):
-    def at_once(self, segments, *more, **named):
-        for segment in segments[0]:
-            segment.update(words=[], start=0.5, end=0.5)
-
-    monkeypatch.setattr(whisper.WhisperModel, "add_word_timestamps", at_once)
+@pytest.mark.parametrize("samples", [0, 1, 200])
+def test_no_sound_is_no_failure(model, samples):
     engine = whisper_on(model)
-    assert engine.transcribe(SILENCE, Options()).text.strip() == tinywhisper.TEXT
+    heard = engine.transcribe(bytes(2 * samples), Options())
     engine.close()
+    assert heard.text.strip() in ("", tinywhisper.TEXT)
 
 
-def test_no_sound_is_no_text(model):
+def test_sound_longer_than_a_window_is_heard_to_its_end(model, shown):
     engine = whisper_on(model)
-    assert engine.transcribe(b"", Options()).text == ""
+    result = engine.transcribe(45 * SILENCE, Options())
     engine.close()
+    windows_shown = len(shown)  # 1 s of words in each, so the next begins there
+    assert windows_shown == 16 and len(result.words) == 5 * windows_shown
+    assert result.words[-1].end_s == pytest.approx(windows_shown * 1.0, abs=0.5)
+
+
+def transcribed(engine: FasterWhisper, pcm: bytes) -> Segment:
+    """What faster-whisper's own `transcribe` makes of it, greedily, before it turns to the silence at the end."""
+    segments, _ = engine._whisper.transcribe(
+        np.frombuffer(pcm, "<i2").astype(np.float32) / 32768,
+        beam_size=1,
+        temperature=0.0,
+        word_timestamps=True,
+        without_timestamps=True,
+        condition_on_previous_text=False,
+        log_prob_threshold=None,
+    )
+    return next(segments)
+
+
+@pytest.mark.parametrize("model", [None, REAL_MODEL], ids=["made here", "real"], indirect=True)
+def test_whisper_hears_what_faster_whisper_does(model, tmp_path):
+    engine = whisper_on(model, beam_size=1)
+    pcm = spoken("turn on the kitchen light", tmp_path, "slt")
+    segment = transcribed(engine, pcm)
+    heard = engine.transcribe(pcm, Options())
+    engine.close()
+    assert heard.text == segment.text
+    assert (heard.avg_logprob, heard.no_speech_prob) == pytest.approx((segment.avg_logprob, segment.no_speech_prob))
+    words = [(word.word, word.start_s, word.end_s, word.probability) for word in heard.words]
+    assert words == [(word.word, word.start, word.end, pytest.approx(word.probability)) for word in segment.words]
+
+
+def test_a_decode_gives_way_between_its_steps(model, shown):
+    asked = []
+    engine = whisper_on(model)
+    with pytest.raises(Abandoned):  # after it was encoded
+        engine.transcribe(SILENCE, Options(gives_way=lambda: asked.append(1) or len(asked) == 2))
+    engine.close()
+    assert shown == [3000]
+
+
+# ---- windows
+
+
+def declare_short(model: Path) -> None:
+    (model / "voicetap.json").write_text('{"short_windows": true}')
+
+
+def test_weights_that_hear_in_short_windows_are_shown_short_ones(model, shown):
+    declare_short(model)
+    engine = whisper_on(model)
+    del shown[:]  # of the check
+    assert engine.transcribe(4 * SILENCE, Options()).text.strip() == tinywhisper.TEXT
+    engine.close()
+    assert shown == [500]
+
+
+def test_weights_that_only_claim_to_are_found_out(model, shown, monkeypatch, caplog):
+    declare_short(model)
+    heard = FasterWhisper._generate
+    monkeypatch.setattr(
+        FasterWhisper,
+        "_generate",
+        lambda *more, **named: replace(heard(*more, **named), text="you you" if shown[-1] < 3000 else "turn on"),
+    )
+    engine = whisper_on(model)
+    engine.transcribe(SILENCE, Options())
+    engine.close()
+    assert shown == [3000, 300, 3000]
+    assert "hears 'you you' in a short window and 'turn on' in a long one" in caplog.text
+
+
+def test_a_damaged_declaration_is_one_line(model):
+    (model / "voicetap.json").write_text("[]")
+    with pytest.raises(ConfigError, match="voicetap.json cannot be used: it should say"):
+        whisper_on(model)
+
+
+def test_a_window_is_never_taken_for_encoded_sound():
+    """CTranslate2 takes 160 frames for it with 80 mels, and 256 with 128."""
+    assert {windows.fitting(frames) for frames in range(1, 3500)} == set(range(200, 3001, 100))
+    assert all(windows.fitting(frames) >= frames + windows.MARGIN_FRAMES for frames in range(1, 2900))
 
 
 MEASURE = """

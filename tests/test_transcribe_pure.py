@@ -14,6 +14,7 @@ from voicetap_transcribe import guards
 from voicetap_transcribe.engine import Result
 from voicetap_transcribe.finals import failed_of, final_of, hypothesis_of, on_stream_clock
 from voicetap_transcribe.ledger import RESEND_S, Ledger
+from voicetap_transcribe.search import Guess, best_guess
 from voicetap_transcribe.worker import deadline_s
 
 
@@ -126,6 +127,47 @@ def test_more_words_than_anybody_can_say_are_refused():
 def test_text_cannot_steer_a_terminal():
     assert guards.clean(" a\x1b[31mb\x00\u202ec\u2028d\ud800 ") == "a [31mb c d"
     assert guards.clean("می‌خواهم") == "می‌خواهم"  # its non-joiner is spelling
+
+
+# ---- search
+
+
+class Model:
+    """Guesses what the test says, and what it was asked."""
+
+    def __init__(self, **guesses: Guess):
+        self.guesses, self.asked = guesses, []
+
+    def __call__(self, *, beam_size: int, temperature: float, with_previous: bool) -> Guess:
+        name = "warm" if temperature else "wide" if beam_size > 1 else "greedy"
+        self.asked.append((name, with_previous))
+        return self.guesses[name]
+
+
+def guess(text: str, avg_logprob: float, no_speech_prob: float = 0.0) -> Guess:
+    return Guess([1], text, avg_logprob, no_speech_prob)
+
+
+GREEDY, WIDE, WARM = ("greedy", True), ("wide", True), ("warm", False)
+
+
+@pytest.mark.parametrize(
+    ("guesses", "beam_size", "asked", "text"),
+    [
+        ({"greedy": guess("a", -0.3)}, 5, [GREEDY], "a"),
+        ({"greedy": guess("a", -0.7), "wide": guess("b", -0.5)}, 5, [GREEDY, WIDE], "b"),
+        ({"greedy": guess("a", -0.7), "wide": guess("b", -0.8)}, 5, [GREEDY, WIDE], "a"),
+        ({"greedy": guess("a", -0.7)}, 1, [GREEDY], "a"),
+        ({"greedy": guess("a", -1.2), "warm": guess("b", -0.9)}, 1, [GREEDY, WARM], "b"),
+        ({"greedy": guess("a", -1.2, no_speech_prob=0.9)}, 1, [GREEDY], "a"),  # silence is silence however often asked
+        ({"greedy": guess("ha" * 99, -0.1), "wide": guess("b", -0.2)}, 5, [GREEDY, WIDE], "b"),
+        ({"greedy": guess("ha" * 99, -0.1), "warm": guess("b", -1.5)}, 1, [GREEDY, WARM], "b"),
+    ],
+)
+def test_the_search_widens_where_a_guess_is_not_sure(guesses, beam_size, asked, text):
+    model = Model(**guesses)
+    assert best_guess(model, beam_size).text == text
+    assert model.asked == asked
 
 
 # ---- clock and entries

@@ -32,6 +32,8 @@ class VadSettings:
     tail_ms: int = setting(200, "silence kept after the last speech", minimum=0, maximum=2000)
     soft_limit_s: float = setting(12.0, "from this length on, any breath ends the utterance", minimum=1, maximum=60)
     hard_limit_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60)
+    interims: bool = setting(True, "publish words while they are spoken")
+    interim_share: float = setting(0.4, "share of the workers' time that interims may take", minimum=0.01, maximum=1)
     lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.2, maximum=60)
     max_attempts: int = setting(3, "workers that may be lost over one utterance before it counts as failed", minimum=1, maximum=20)
 
@@ -45,7 +47,7 @@ class TranscribeSettings:
     compute_type: str = setting("default", "CTranslate2's compute type; default is int8 on a CPU, float16 on CUDA")
     threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256)
     workers: int = setting(1, "number of transcribe processes", minimum=1, maximum=32)
-    beam_size: int = setting(5, "beam of the search; 1 is greedy", minimum=1, maximum=20)
+    beam_size: int = setting(5, "beam of the search where a greedy one is not sure of its words; 1 never widens it", minimum=1, maximum=20)
     language: str = setting("", "language code such as en; empty detects it (.en models are English)")
     task: str = setting("transcribe", "transcribe, or translate into English", choices=("transcribe", "translate"))
     initial_prompt: str = setting("", "text that sets style and vocabulary")

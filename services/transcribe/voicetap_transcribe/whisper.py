@@ -1,44 +1,45 @@
-"""Whisper through faster-whisper: the only file that knows it, and where its weights come from."""
+"""Whisper through faster-whisper: the only file that knows it."""
 
 import ctypes
 import gc
-import io
 import logging
 import os
-from collections.abc import Callable
+import wave
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.transcribe import Segment
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
 from faster_whisper.utils import _MODELS as SIZES
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import tqdm
 
 from voicetap.config import nearest
 from voicetap.messages import Word
 from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 
-from .engine import ModelMissing, ModelUnavailable, Options, Progress, Result
+from . import hub, windows
+from .engine import Abandoned, ModelUnavailable, Options, Progress, Result
+from .guards import compression_ratio
+from .search import Guess, best_guess
+from .windows import FRAMES_PER_S, FULL_FRAMES
 
-FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
-TEMPERATURES = (0.0, 0.4)  # one second try; Whisper's own ladder of six makes noise six times as dear
-HUB_TIMEOUT_S = 5.0
-PROGRESS_S = 1.0
+BEST_OF = 5  # tries with temperature
+FREE_TOKENS, MAX_TOKENS_PER_S = 30, 30  # nobody says more; loops do
+BEFORE_WORD, AFTER_WORD = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # what belongs to the next word, and to the last
+
+log = logging.getLogger("whisper")
 
 
 class FasterWhisper:
-    """faster-whisper on a directory, a size or a hub id."""
+    """faster-whisper on a directory, a size or a hub id.
+
+    Its parts, not its `transcribe`: that encodes sound again for its language and for silence at its end, drops words
+    timed to one instant, and searches wide where the first guess is sure. (Tests compare what they hear.)
+    """
 
     name = "faster-whisper"
 
@@ -46,29 +47,19 @@ class FasterWhisper:
         for chatter in ("faster_whisper", "huggingface_hub", "httpx2"):  # a line per utterance, request and retry
             logging.getLogger(chatter).setLevel(logging.ERROR)
         self._settings = settings.transcribe
-        directory = find(self._settings.model, self._settings.offline, progress)
+        directory = hub.find(self._settings.model, SIZES, self._settings.offline, progress)
         self.model = Path(directory).name if Path(self._settings.model).is_dir() else self._settings.model
         progress(f"loading {self.model}")
         self._whisper = _open(directory, self._settings)
         self._language = _language(self._settings, self._whisper)
+        self._suppressed = get_suppressed_tokens(self._tokenizer(self._language or "en"), [-1])
+        self._hears_short_windows = False
+        if windows.are_declared_short(Path(directory)):
+            self._hears_short_windows = self._hears_the_same_in_a_short_window()
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
-        sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
-        prompt = f"{self._settings.initial_prompt} {options.previous_text}".strip()
-        segments, about = self._whisper.transcribe(
-            sound,
-            language=self._language,
-            task=self._settings.task,
-            beam_size=self._settings.beam_size,
-            temperature=list(TEMPERATURES),
-            initial_prompt=prompt or None,
-            hotwords=self._settings.hotwords or None,
-            word_timestamps=self._settings.word_times,
-            without_timestamps=True,  # vad has cut the sound: timestamp tokens would only cost time
-            condition_on_previous_text=False,
-            vad_filter=False,
-        )
-        return _result(list(segments), about.language, about.language_probability)
+        features = self._features(np.frombuffer(pcm, "<i2"))
+        return windows.one_after_another(features, lambda window: self._hear(window, options))
 
     def close(self) -> None:
         """glibc keeps freed memory for itself, so it is told not to."""
@@ -77,63 +68,111 @@ class FasterWhisper:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
 
+    def _features(self, samples: np.ndarray) -> np.ndarray:
+        features = self._whisper.feature_extractor(samples.astype(np.float32) / 32768)
+        return features[:, :-1]  # the last is not of the sound
 
-def find(model: str, offline: bool, progress: Progress) -> str:
-    """The directory of the weights: as given, else from the local cache, else from the hub.
-
-    Raises ConfigError when there is no such model, ModelUnavailable when the hub cannot be reached.
-    """
-    if Path(model).is_dir():
-        return model
-    if model.startswith((".", "/", "~")):
-        raise ConfigError(f"transcribe.model: there is no directory {model}")
-    if "/" not in model and model not in SIZES:
-        raise ConfigError(f"transcribe.model: there is no size {model}{nearest(model, SIZES)}")
-    repository = SIZES.get(model, model)
-    if cached := _cached(repository):
-        return cached
-    if offline or constants.HF_HUB_OFFLINE:
-        raise ModelMissing(f"transcribe.model: {model} is not in the local cache, and offline is set")
-    progress(f"downloading {repository} from {constants.ENDPOINT}")
-    return _downloaded(repository, progress)
-
-
-def _cached(repository: str) -> str | None:
-    try:
-        directory = snapshot_download(repository, allow_patterns=FILES, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return None
-    except HFValidationError:
-        raise ConfigError(f"transcribe.model: {repository} is no hub id, which looks like owner/name") from None
-    return directory if Path(directory, "model.bin").is_file() else None  # a download that was cut short
-
-
-def _downloaded(repository: str, progress: Progress) -> str:
-    try:
-        HfApi(constants.ENDPOINT).model_info(repository, timeout=HUB_TIMEOUT_S)  # what follows would wait for ever
-        return snapshot_download(
-            repository, allow_patterns=FILES, etag_timeout=HUB_TIMEOUT_S, tqdm_class=_progress_bar(repository, progress)
+    def _hear(self, features: np.ndarray, options: Options) -> Result:
+        """One window. Encoded once, whatever is made of it."""
+        frames = features.shape[1]
+        _look_up(options)
+        shown = windows.fitting(frames) if self._hears_short_windows else FULL_FRAMES
+        encoded = self._whisper.encode(windows.padded(features, shown))
+        _look_up(options)
+        language, language_probability = self._language_of(encoded)
+        tokenizer = self._tokenizer(language)
+        generate = partial(self._generate, encoded, tokenizer, options.previous_text, frames)
+        guess = best_guess(generate, 1 if options.is_interim else self._settings.beam_size)
+        _look_up(options)
+        return Result(
+            text=guess.text,
+            words=self._words(encoded, tokenizer, guess, frames)
+            if self._settings.word_times or options.is_interim
+            else (),
+            language=language,
+            language_probability=language_probability,
+            avg_logprob=guess.avg_logprob,
+            no_speech_prob=guess.no_speech_prob,
+            compression_ratio=compression_ratio(guess.text) if guess.text else 0.0,
         )
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        reason = "needs a login" if isinstance(error, GatedRepoError) else "does not exist"
-        raise ConfigError(f"transcribe.model: {repository} {reason} on {constants.ENDPOINT}") from error
-    except (OSError, HTTPError) as error:
-        why = str(error).partition("\n")[0].removeprefix("Got: ")
-        raise ModelUnavailable(f"{repository} cannot be had from {constants.ENDPOINT}: {why}") from error
 
+    def _language_of(self, encoded: ctranslate2.StorageView) -> tuple[str, float]:
+        if self._language or not self._whisper.model.is_multilingual:
+            return self._language or "en", 1.0
+        token, probability = self._whisper.model.detect_language(encoded)[0][0]
+        return token.strip("<|>"), probability
 
-def _progress_bar(repository: str, progress: Progress) -> type[tqdm]:
-    """A bar that draws nothing and says how far it is, PROGRESS_S apart."""
+    def _tokenizer(self, language: str) -> Tokenizer:
+        whisper = self._whisper
+        return Tokenizer(whisper.hf_tokenizer, whisper.model.is_multilingual, self._settings.task, language)
 
-    class Bar(tqdm):
-        def __init__(self, *arguments: object, **named: object):
-            super().__init__(*arguments, **named | {"file": io.StringIO(), "disable": False, "mininterval": PROGRESS_S})
+    def _generate(
+        self,
+        encoded: ctranslate2.StorageView,
+        tokenizer: Tokenizer,
+        previous_text: str,
+        frames: int,
+        *,
+        beam_size: int,
+        temperature: float,
+        with_previous: bool,
+    ) -> Guess:
+        prompt = self._prompt(tokenizer, previous_text if with_previous else "")
+        sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
+        generated = self._whisper.model.generate(
+            encoded,
+            [prompt],
+            beam_size=beam_size,
+            max_length=self._max_length(len(prompt), frames),
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=self._suppressed,
+            **sampling if temperature else {},
+        )[0]
+        tokens = generated.sequences_ids[0]
+        avg_logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end is a token too
+        return Guess(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
 
-        def display(self, *arguments: object, **named: object) -> None:
-            if self.unit == "B" and self.n:
-                progress(f"downloading {repository}: {self.n / 1e6:.0f} of {self.total / 1e6:.0f} MB")
+    def _prompt(self, tokenizer: Tokenizer, previous_text: str) -> list[int]:
+        previous = f"{self._settings.initial_prompt} {previous_text}".strip()
+        return self._whisper.get_prompt(
+            tokenizer,
+            tokenizer.encode(f" {previous}") if previous else [],
+            without_timestamps=True,  # vad has cut the sound: timestamp tokens would only cost time
+            hotwords=self._settings.hotwords or None,
+        )
 
-    return Bar
+    def _max_length(self, prompted: int, frames: int) -> int:
+        """CTranslate2 takes half of it, and what the prompt leaves, for new tokens."""
+        new = FREE_TOKENS + MAX_TOKENS_PER_S * frames // FRAMES_PER_S
+        return min(self._whisper.max_length, max(2 * new, prompted + new))
+
+    def _words(
+        self, encoded: ctranslate2.StorageView, tokenizer: Tokenizer, guess: Guess, frames: int
+    ) -> tuple[Word, ...]:
+        segment = {"seek": 0, "start": 0.0, "end": frames / FRAMES_PER_S, "tokens": guess.tokens}
+        self._whisper.add_word_timestamps([[segment]], tokenizer, encoded, max(2, frames), BEFORE_WORD, AFTER_WORD, 0.0)
+        return tuple(
+            Word(
+                word=word["word"],
+                start_s=float(word["start"]),
+                end_s=float(word["end"]),
+                probability=float(word["probability"]),
+            )
+            for word in segment["words"]
+        )
+
+    def _hears_the_same_in_a_short_window(self) -> bool:
+        """Measured: the weights only claim to."""
+        with files(__package__).joinpath("sample.wav").open("rb") as file, wave.open(file) as sample:
+            features = self._features(np.frombuffer(sample.readframes(sample.getnframes()), "<i2"))
+        padded = self._hear(features, Options()).text
+        self._hears_short_windows = True
+        short = self._hear(features, Options()).text
+        if padded and padded == short:
+            return True
+        log.warning("%s hears %r in a short window and %r in a long one: using long ones", self.model, short, padded)
+        return False
 
 
 def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
@@ -141,7 +180,7 @@ def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
     if not Path(directory, "tokenizer.json").is_file():  # faster-whisper would ask the hub for another one
         raise ConfigError(f"the model in {directory} cannot be used: it has no tokenizer.json")
     try:
-        return _EveryWord(
+        return WhisperModel(
             directory,
             device=device,
             compute_type=_compute_type(settings, device),
@@ -151,22 +190,6 @@ def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
         if device == "cuda":  # out of memory, or a driver that is not up yet
             raise ModelUnavailable(f"the model cannot be loaded on CUDA: {_line(error)}") from error
         raise ConfigError(f"the model in {directory} cannot be used: {_line(error)}") from error
-
-
-class _EveryWord(WhisperModel):
-    """faster-whisper without two habits that hurt short utterances. (A test counts decodes and words.)"""
-
-    def _split_segments_by_timestamps(self, **window: object) -> tuple[list, int, bool]:
-        """It would decode what follows the last timed word once more, which is silence."""
-        segments, seek, ends_there = super()._split_segments_by_timestamps(**window)
-        is_last = window["segment_size"] < self.feature_extractor.nb_max_frames
-        return segments, seek, ends_there or is_last
-
-    def add_word_timestamps(self, segments: list[list[dict]], *more: object, **named: object) -> None:
-        """It would drop the text of a segment whose words are all timed to one instant."""
-        super().add_word_timestamps(segments, *more, **named)
-        for segment in (segment for window in segments for segment in window):
-            segment["end"] = max(segment["end"], segment["start"] + self.time_precision)
 
 
 def _device(settings: TranscribeSettings) -> str:
@@ -189,26 +212,9 @@ def _language(settings: TranscribeSettings, whisper: WhisperModel) -> str | None
     return settings.language or None
 
 
-def _result(segments: list[Segment], language: str, language_probability: float) -> Result:
-    return Result(
-        text="".join(segment.text for segment in segments),
-        words=tuple(
-            Word(word=word.word, start_s=float(word.start), end_s=float(word.end), probability=float(word.probability))
-            for segment in segments
-            for word in segment.words or ()
-        ),
-        language=language,
-        language_probability=language_probability,
-        avg_logprob=_mean(segments, lambda segment: segment.avg_logprob),
-        no_speech_prob=_mean(segments, lambda segment: segment.no_speech_prob),
-        compression_ratio=max((segment.compression_ratio for segment in segments), default=0.0),
-    )
-
-
-def _mean(segments: list[Segment], of: Callable[[Segment], float]) -> float:
-    """Weighted by tokens."""
-    tokens = sum(len(segment.tokens) for segment in segments)
-    return sum(of(segment) * len(segment.tokens) for segment in segments) / tokens if tokens else 0.0
+def _look_up(options: Options) -> None:
+    if options.gives_way():
+        raise Abandoned
 
 
 def _line(error: Exception) -> str:
