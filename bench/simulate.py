@@ -4,18 +4,21 @@ Every run has a seed of its own, from S on; `--seed S --trace` shows one as it g
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from signal import SIG_IGN, SIGINT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from sim import witness, world
 
-CHUNK = 50  # runs between two lines of progress
+CHUNK = 20  # runs between two lines of progress
 
 
 def main() -> None:
@@ -23,15 +26,21 @@ def main() -> None:
     if options.trace:
         sys.exit(trace(options.seed))
     start_s, happened, violations = time.perf_counter(), Counter(), {}
-    seeds = range(options.seed, options.seed + options.runs)
-    chunks = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        for done, (seen, wrong) in enumerate(pool.imap_unordered(run_all, chunks), 1):
-            happened += seen
-            violations |= wrong
-            show_progress(min(done * CHUNK, options.runs), options.runs, wrong)
-    report(options.runs, time.perf_counter() - start_s, happened, violations)
+    with contextlib.suppress(KeyboardInterrupt):  # what was run by then is reported
+        run(options, happened, violations)
+    report(time.perf_counter() - start_s, happened, violations)
     sys.exit(bool(violations))
+
+
+def run(options: argparse.Namespace, happened: Counter, violations: dict[int, list[str]]) -> None:
+    seeds = range(options.seed, options.seed + options.runs)
+    chunks = (seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK))
+    progress = Progress(options.runs)
+    with multiprocessing.get_context("spawn").Pool(options.jobs, signal.signal, (SIGINT, SIG_IGN)) as pool:
+        for seen, wrong in pool.imap_unordered(run_all, chunks):
+            happened.update(seen)
+            violations |= wrong
+            progress.show(happened["runs"], wrong)
 
 
 def say(line: str) -> None:
@@ -58,20 +67,32 @@ def run_all(seeds: range) -> tuple[Counter, dict[int, list[str]]]:
     happened, violations = Counter(), {}
     for seed in seeds:
         seen = world.run(seed)
-        happened += seen.happened
+        happened.update(seen.happened, runs=1)
         if seen.violations:
             violations[seed] = seen.violations
     return happened, violations
 
 
-def show_progress(done: int, runs: int, wrong: dict[int, list[str]]) -> None:
-    for seed, violations in wrong.items():
-        say(f"seed {seed}: {violations[0]}")
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{done} of {runs}" + "\n" * (done == runs))
+class Progress:
+    """What is wrong at once, how far it is now and then: often on a terminal, seldom in a file."""
+
+    def __init__(self, runs: int):
+        self._runs = runs
+        self._every_s, self._begin = (0.2, "\r") if sys.stderr.isatty() else (60.0, "\n")
+        self._next_s = time.monotonic() + self._every_s
+
+    def show(self, done: int, wrong: dict[int, list[str]]) -> None:
+        for seed, violations in wrong.items():
+            say(f"seed {seed}: {violations[0]}")
+        sys.stdout.flush()
+        if time.monotonic() >= self._next_s or done == self._runs:
+            self._next_s = time.monotonic() + self._every_s
+            sys.stderr.write(f"{self._begin}{done} of {self._runs}" + "\n" * (done == self._runs))
+            sys.stderr.flush()
 
 
-def report(runs: int, seconds: float, happened: Counter, violations: dict[int, list[str]]) -> None:
+def report(seconds: float, happened: Counter, violations: dict[int, list[str]]) -> None:
+    runs = happened.pop("runs", 0)
     faults = sum(count for what, count in happened.items() if what.startswith("fault: "))
     say(f"{runs} runs in {seconds:.0f} s ({60 * runs / seconds:.0f} a minute)")
     say(f"{faults} faults, {happened['words published']} words, {len(violations)} runs with violations")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sim import witness, world
+from sim import timeline, witness, world
 from voicetap.messages import Committed
 from voicetap_capture.service import Service as Capture
 from voicetap_journal import order
@@ -20,8 +20,8 @@ from voicetap_journal.journal import Journal
 from voicetap_vad.cutlist import CutList
 from voicetap_vad.outbox import Outbox
 
-SECONDS = 30.0
-ENOUGH = 400  # runs until everything that sometimes happens has happened
+WORLDS = 400  # enough that everything that sometimes happens has happened
+CPU_S = 60.0  # on a slow machine there are fewer; the clock on the wall says nothing where others work beside us
 MUTANT_RUNS = 300
 BENCH = Path(__file__).parents[1] / "bench/simulate.py"
 
@@ -31,18 +31,29 @@ def test_known_worlds_keep_the_promise(seed):
     assert world.run(seed).violations == []
 
 
-@pytest.mark.xfail(strict=False, reason="about 3 in 1500 worlds in which a journal or cut list is lost still break it")
-@pytest.mark.timeout(4 * SECONDS)
+@pytest.mark.timeout(10 * CPU_S)
 def test_new_worlds_keep_the_promise():
-    first = seed = secrets.randbelow(1 << 40)
-    happened, end_s = Counter(), time.monotonic() + SECONDS
-    while time.monotonic() < end_s:
+    first = secrets.randbelow(1 << 40)
+    happened, end_s = Counter(), time.process_time() + CPU_S
+    for seed in range(first, first + WORLDS):
+        if time.process_time() > end_s:
+            return
         seen = world.run(seed)
         assert seen.violations == [], f"again: bench/simulate.py --seed {seed} --trace"
         happened += seen.happened
-        seed += 1
     never = [what for what in witness.SOMETIMES if not happened[what]]
-    assert seed - first < ENOUGH or never == [], f"in {seed - first} runs from seed {first} on"
+    assert never == [], f"in {WORLDS} runs from seed {first} on"
+
+
+def test_a_world_that_does_not_come_to_rest_is_ended():
+    line = timeline.Timeline()
+
+    def go_round():
+        line.at(line.now_s, go_round)
+
+    go_round()
+    with pytest.raises(timeline.EndlessError):
+        line.run(until_s=timeline.START_S + 1)
 
 
 def test_a_seed_decides_everything():

@@ -107,6 +107,7 @@ class Process:
         if self.dead:
             raise Killed
         self.steps += 1
+        self.world.timeline.count()
         if self._fuse and self._fuse[0][0] <= self.steps:
             self._fuse.pop(0)[1]()
         if self._frozen_until_s:

@@ -5,7 +5,12 @@ import itertools
 from collections.abc import Callable
 
 START_S = 1000.0  # the host was not booted this instant
+MAX_EVENTS = 250_000  # in one world: ten times as many as in any that came to its end
 _WALL_NS = 1_800_000_000_000_000_000
+
+
+class EndlessError(BaseException):
+    """Somebody runs in circles. No `except Exception` may hide it."""
 
 
 class Timeline:
@@ -13,11 +18,18 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now_s = START_S
+        self._events = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
+        self._order = itertools.count()
 
     def at(self, when_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (when_s, next(self._count), action))
+        heapq.heappush(self._due, (when_s, next(self._order), action))
+
+    def count(self) -> None:
+        """One more event. Raises EndlessError where it is one too many."""
+        self._events += 1
+        if self._events > MAX_EVENTS:
+            raise EndlessError(f"no end after {MAX_EVENTS} events")
 
     def run(self, until_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
         """Until then, or until it is over. May be called by an action: the others go on while that one waits."""
@@ -27,6 +39,7 @@ class Timeline:
                 return
             when_s, _, action = heapq.heappop(self._due)
             self.now_s = max(self.now_s, when_s)
+            self.count()
             action()
 
 

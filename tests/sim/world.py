@@ -26,7 +26,7 @@ from .network import Network
 from .process import Killed, Process
 from .scenario import Scenario, draw
 from .sound import Sound, compose
-from .timeline import START_S, Clock, Timeline
+from .timeline import START_S, Clock, EndlessError, Timeline
 from .witness import Witness
 
 LOOK_S = 0.1
@@ -94,7 +94,7 @@ class World:
                 self._end()
                 if not self.witness.violations:
                     self.witness.violations += checks.violations(self)
-            except ViolationError as violation:
+            except (ViolationError, EndlessError) as violation:
                 self.witness.violated(str(violation))
             finally:
                 self._clear()
