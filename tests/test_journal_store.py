@@ -12,6 +12,7 @@ import pytest
 from rig.said import final, id_of
 from voicetap.node import ConfigError
 from voicetap.runtime import Unavailable
+from voicetap_journal.journal import FRESH_WAIT_S, restored
 from voicetap_journal.order import Order
 from voicetap_journal.store import CLOCK_SET_S, FILE, RETIRE_ROWS, Store, Unwritable
 
@@ -40,6 +41,18 @@ def test_what_is_written_is_there_for_the_next_instance(tmp_path):
         assert store.read(2, 10, 1 << 20) == [final(2, journal_seq=2), final(4, journal_seq=3)]
         assert store.unreleased() == [final(7)]
         assert [store.seq_of(id_of(number)) for number in (2, 7, 9)] == [2, 0, 0]
+
+
+def test_a_first_entry_that_may_be_older_than_the_file_is_not_waited_for_long(tmp_path):
+    """The file was lost, and its successor restarted before it had given up what was in that."""
+    order = Order(1, wait_s=600.0)
+    for entry in (final(1), final(2, source="hall")):
+        order.take(entry, 0.0)
+    with Store(tmp_path, durable=False) as store:
+        store.write([*order.release(0.0), final(2, source="hall")], order.streams, order.next_seq)
+    with Store(tmp_path, durable=False) as store:
+        waits = {source: stream.wait_s for (source, _), stream in restored(store, wait_s=600.0).streams.items()}
+    assert waits == {"mic": 600.0, "hall": FRESH_WAIT_S}
 
 
 def test_the_file_is_private_and_alone_after_a_clean_end(tmp_path):

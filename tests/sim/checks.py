@@ -90,18 +90,18 @@ def _of_stream(frames: list[AudioFrame], entries: list[Entry], unknown: list[ran
     gaps = [Span(entry) for entry in entries if isinstance(entry, Gap)]
     whole = dict(_whole_words(frames))
     yield from _overlaps([span for span in utterances if span.entry.reason != "cuts_lost"])  # where it was nobody knows
-    yield from _overlaps([gap for gap in gaps if not _is_within_an_overrun(gap, gaps)])
+    yield from _overlaps([gap for gap in gaps if not _is_overrun_later(gap, gaps)])
     yield from _wrong_gaps(frames, gaps, unknown)
     yield from _wrong_texts(frames, utterances, whole)
     places = [*utterances, *(gap for gap in gaps if gap.entry.reason == "overrun")]
     yield from _misplaced(whole, places, unknown)
 
 
-def _is_within_an_overrun(gap: Span, gaps: list[Span]) -> bool:
-    """What the device lost may be said before a kill, and be overwritten in the ring together with the sound around it
-    before vad is there again: then it is within what was overrun, too."""
-    around = [other for other in gaps if other.entry.reason == "overrun" and other is not gap]
-    return gap.entry.reason != "overrun" and any(o.start <= gap.start and gap.end <= o.end for o in around)
+def _is_overrun_later(gap: Span, gaps: list[Span]) -> bool:
+    """A gap may be said just before a kill, and be overwritten in the ring, with the sound around it that was not yet
+    decided, before vad is there again: then it is within what was overrun, too."""
+    later = [other for other in gaps if other.entry.utterance_id.number > gap.entry.utterance_id.number]
+    return any(o.entry.reason == "overrun" and o.start <= gap.start and gap.end <= o.end for o in later)
 
 
 def _overlaps(spans: list[Span]) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Journal:
         self._commits = node.sender(links.COMMITS)
         self._transcript = node.sender(links.TRANSCRIPT)
         self._history = History(node.receiver(links.HISTORY), self._transcript, store)
-        self._order = _restored(store, settings.order_wait_s)
+        self._order = restored(store, settings.order_wait_s)
         self._live = Live(self._order.knows)
         self._unstored: dict[UtteranceId, Entry] = {}
         self._refused = 0
@@ -179,11 +179,14 @@ class Journal:
             self._report("degraded", f"old entries cannot be deleted: {error}")
 
 
-def _restored(store: Store, wait_s: float) -> Order:
-    """The order as the last instance left it."""
-    order = Order(store.next_seq, min(wait_s, FRESH_WAIT_S) if store.is_new else wait_s)
-    for stream in store.streams():
-        order.restore(*stream)
+def restored(store: Store, wait_s: float) -> Order:
+    """The order as the last instance left it. A stream without its first entry may still be older than the file."""
+    fresh_s = min(wait_s, FRESH_WAIT_S)
+    order = Order(store.next_seq, fresh_s if store.is_new else wait_s)
+    for source, stream, next_number, missing in store.streams():
+        order.restore(source, stream, next_number, missing)
+        if next_number == 1:
+            order.streams[source, stream].wait_s = fresh_s
     for entry in store.unreleased():
         order.take(entry, time.monotonic())
     return order
