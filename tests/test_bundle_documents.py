@@ -56,6 +56,7 @@ def test_subtitles_have_times():
         (FAILED, "mic ✗ not transcribed: worker_lost"),
         (GAP, "mic ✗ 1.5 s of sound missing: device_lost"),
         (Status(source="mic", state="lost", detail="unplugged", wall_ns=0), "mic · lost (unplugged)"),
+        (Status(source="mic", state="live", detail="", wall_ns=0), "mic · is heard again"),
     ],
 )
 def test_entries_and_states_are_lines_on_a_screen(message, shown):
@@ -67,3 +68,4 @@ def test_what_passes_is_no_line():
         utterance_id=UtteranceId("mic", "ab", 1), source="mic", start_s=0.0, onset_s=0.4, captured_ns=0, wall_ns=0
     )
     assert line(started) is None
+    assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "what only programs wait for"

@@ -10,6 +10,8 @@ from voicetap.messages import Failed, Final, Gap, Interim, SpeechStarted, Speech
 from voicetap.tap import Heard
 
 _TROUBLE = ("lost", "degraded", "failed", "error")
+_TOO_MUCH = ("drained",)  # what only programs wait for
+_IN_WORDS = {"live": "is heard again", "ended": "has ended"}
 
 
 def line(heard: Heard) -> Text | None:
@@ -20,9 +22,9 @@ def line(heard: Heard) -> Text | None:
         return _timed(heard, f"✗ not transcribed: {_because(heard.reason, heard.detail)}", "bold red")
     if isinstance(heard, Gap):
         return _timed(heard, f"✗ {heard.end_s - heard.start_s:.1f} s of sound missing: {heard.reason}", "yellow")
-    if isinstance(heard, Status):
+    if isinstance(heard, Status) and heard.state not in _TOO_MUCH:
         style = "yellow" if any(word in heard.state for word in _TROUBLE) else "dim"
-        return _timed(heard, f"· {_because(heard.state, heard.detail)}", style)
+        return _timed(heard, f"· {_because(_IN_WORDS.get(heard.state, heard.state), heard.detail)}", style)
     return None
 
 
