@@ -1,6 +1,7 @@
 """journal's order, live messages and cleaning: pure, so that chance can try what it likes."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -130,11 +131,19 @@ def test_live_messages_are_passed_on_only_while_they_are_news():
     assert live.is_news(status) and live.is_news(status)
 
 
+def test_what_was_published_as_committed_is_never_taken_back():
+    """A vad that was restarted has to agree with the one before it first."""
+    live = Live(lambda utterance_id: False)
+    words = ("", "turn on", "", "turn off", "turn on the", "turn")
+    said = [replace(interim(1, revision), committed_text=text) for revision, text in enumerate(words, 1)]
+    assert [live.is_news(each) for each in said] == [True, True, False, False, True, False]
+
+
 def test_live_forgets_old_utterances():
     live = Live(lambda utterance_id: False)
     for number in range(10 * MAX_UTTERANCES):
         live.is_news(interim(number))
-    assert len(live._revisions) <= MAX_UTTERANCES
+    assert len(live._newest) <= MAX_UTTERANCES
 
 
 def test_cleaning_leaves_words_and_removes_what_a_terminal_would_obey():

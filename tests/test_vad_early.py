@@ -1,4 +1,4 @@
-"""What is decoded before it is known to be final: by a vad between neighbours, and in the whole bundle."""
+"""What is decoded before it is final, early or in the middle: by a vad between neighbours, and in the whole bundle."""
 
 import time
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rig import speech, world
+from rig import coded, speech, world
+from rig.processes import eventually
 from rig.vad import Neighbours, silent, spoken
 from voicetap import Tap
-from voicetap.messages import FRAME_BYTES, Final, SpeechStopped
+from voicetap.codec import UtteranceId
+from voicetap.messages import FRAME_BYTES, Final, Interim, SpeechStopped
 from voicetap.settings import Settings
 from voicetap_bundle import Bundle
 
@@ -24,7 +26,7 @@ def around(settings: Settings) -> Iterator[Neighbours]:
 
 
 def test_a_pause_is_decoded_early_and_so_is_the_end_whose_final_has_the_same_sound(around, spawn):
-    spawn("voicetap_vad", vad_endpoint_ms=1000)
+    spawn("voicetap_vad", vad_endpoint_ms=1000, vad_interims="false")
     around.hear(silent(20) + spoken()[: 40 * FRAME_BYTES] + silent(20))
     around.pump(lambda: len(around.all_guesses) == 1, "the pause")
     around.hear(spoken()[40 * FRAME_BYTES :] + silent(20))
@@ -43,6 +45,7 @@ def test_a_pause_is_decoded_early_and_so_is_the_end_whose_final_has_the_same_sou
     )
     assert first.end_position < second.end_position
     around.pump(lambda: counts(around) == (2, 1), "and it is said what became of them")
+    assert not interims(around)
 
 
 def counts(around: Neighbours) -> tuple[int, int]:
@@ -60,25 +63,64 @@ def test_what_comes_late_is_not_decoded_early(around, spawn):
     assert not around.all_guesses
 
 
+def test_words_are_published_while_they_are_spoken(around, spawn):
+    """Each time of all the sound there is, until somebody pauses; and never two of one utterance at a time."""
+    worker = around.workers["w1"]
+    spawn("voicetap_vad", vad_endpoint_ms=1000)
+    around.hear(silent(20) + spoken()[: 28 * FRAME_BYTES])
+    around.pump(lambda: worker.guesses, "enough is said")
+    around.hear(spoken()[28 * FRAME_BYTES : 46 * FRAME_BYTES])
+    around.pump(lambda: len(worker.guesses) == 2 and len(interims(around)) == 2, "and more")
+    around.hear(spoken()[46 * FRAME_BYTES :] + silent(20))
+    around.pump(lambda: len(interims(around)) == 3, "the end")
+    assert [job.purpose for job in worker.guesses] == ["interim", "interim", "early"]
+    assert len({job.start_position for job in worker.guesses}) == 1
+    ends = [job.end_position for job in worker.guesses]
+    assert [round(interim.end_s * 16_000) for interim in interims(around)] == ends == sorted(ends)
+    assert {interim.utterance_id for interim in interims(around)} == set(around.started)
+    around.pump(lambda: around.beat.sources[0].interims == "full", "and it is said how often")
+
+
+def interims(around: Neighbours) -> list[Interim]:
+    return [event for event in around.events if isinstance(event, Interim)]
+
+
 @pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
-def test_the_text_is_out_at_the_end_although_decoding_takes_longer(tmp_path: Path, monkeypatch):
+def test_words_come_while_they_are_spoken_and_the_text_at_the_end(tmp_path: Path, monkeypatch):
+    """Although decoding takes longer than from the end to the text."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the worker, where the coded engine is
     played = world.make(tmp_path, SENTENCES)
+    audience = Audience()
     with Bundle(f"file:{played.path}", engine="rig.coded:CodedEngine", model=str(DECODE_S)) as box:
-        with box.tap(events=True) as tap:
-            late_s = lateness_s(tap)
-    assert min(late_s) < DECODE_S / 2, late_s
+        with box.tap(events=True, interims=True) as tap:
+            eventually(lambda: audience.hear(tap) and len(audience.late_s) == SENTENCES, 40, "all of it")
+    assert min(audience.late_s) < DECODE_S / 2, audience.late_s
+    assert set(audience.interims) == set(audience.finals)
+    for id_, interims in audience.interims.items():
+        first, last = coded.parse(audience.finals[id_])[0]
+        for interim in interims:
+            [(interim_first, interim_last)] = coded.parse(interim.text)
+            assert interim_first == first and interim_last <= last
+        assert [interim.revision for interim in interims] == sorted({interim.revision for interim in interims})
 
 
-def lateness_s(tap: Tap) -> list[float]:
-    """From the end of each utterance to its text."""
-    ended_s, late_s = {}, []
-    deadline_s = time.monotonic() + 40
-    while len(late_s) < SENTENCES:
-        assert time.monotonic() < deadline_s, late_s
-        heard = tap.next(timeout_s=0.5)
-        if isinstance(heard, SpeechStopped):
-            ended_s[heard.utterance_id] = time.monotonic()
-        elif isinstance(heard, Final):
-            late_s.append(time.monotonic() - ended_s[heard.utterance_id])
-    return late_s
+class Audience:
+    """What a tap has heard, and how long after the end of each utterance its text came."""
+
+    def __init__(self) -> None:
+        self.interims: dict[UtteranceId, list[Interim]] = {}
+        self.finals: dict[UtteranceId, str] = {}
+        self.late_s: list[float] = []
+        self._ended_s: dict[UtteranceId, float] = {}
+
+    def hear(self, tap: Tap) -> bool:
+        match heard := tap.next(timeout_s=0.2):
+            case Interim():
+                assert heard.utterance_id not in self.finals
+                self.interims.setdefault(heard.utterance_id, []).append(heard)
+            case SpeechStopped():
+                self._ended_s[heard.utterance_id] = time.monotonic()
+            case Final():
+                self.finals[heard.utterance_id] = heard.text
+                self.late_s.append(time.monotonic() - self._ended_s[heard.utterance_id])
+        return True

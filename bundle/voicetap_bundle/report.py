@@ -64,5 +64,6 @@ def _sources(beats: Beats) -> list[dict]:
                 known |= {"stream": source.stream, "state": source.state, "position_s": source.position_s}
                 known |= {"backlog": source.backlog, "gaps": source.gaps, "failed": source.failed}
                 known |= {"early_jobs": source.early_jobs, "early_used": source.early_used}
+                known |= {"interims": source.interims}
                 known["detail"] = source.detail or known["detail"]
     return list(found.values())

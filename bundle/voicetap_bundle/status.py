@@ -47,11 +47,11 @@ def _print(found: dict) -> None:
         counts = (str(each["drops"]), str(each["restarts"]))
         services.add_row(each["name"], each["state"], str(each["pid"] or "-"), beat, *cost, *counts, each["detail"])
     console.print(services)
-    sources = _table("source", "state", "position", "waiting", "gaps", "failed", "early")
+    sources = _table("source", "state", "position", "waiting", "gaps", "failed", "early", "interims")
     for each in found["sources"]:
         numbers = (f"{each['position_s']:.1f} s", str(each["backlog"]), str(each["gaps"]), str(each["failed"]))
         early = f"{each['early_used']} of {each['early_jobs']}"
-        sources.add_row(each["source"], each["state"], *numbers, early, each["detail"])
+        sources.add_row(each["source"], each["state"], *numbers, early, each["interims"], each["detail"])
     console.print(sources)
 
 

@@ -322,6 +322,9 @@ class SourceState:
     failed: int = 0  # utterances given up since the service was started
     early_jobs: int = 0  # pauses whose sound was decoded before it was known whether they were the end
     early_used: int = 0  # of these: they were; the others were wasted
+    interims: str = (
+        ""  # how they are degraded by load: full, slower, newest (of the sources), off; empty: there are none
+    )
 
 
 @message

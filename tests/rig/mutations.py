@@ -124,7 +124,7 @@ MUTATIONS = (
     Mutation(
         "the rest of a cut off utterance is noise when it is short",
         f"{_VAD}/stream.py",
-        "if not self._mark.cut_off:",
+        "if not self._decisions.mark.cut_off:",
         "if True:",
         "test_vad_stream.py::test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech",
     ),

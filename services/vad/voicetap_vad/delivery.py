@@ -9,7 +9,8 @@ from voicetap.messages import SpeechStarted, SpeechStopped, Status
 from voicetap.node import Node
 
 from .cutlist import CutList
-from .outbox import Attempt, Connect, Event, Outbox, Send, Tell
+from .effects import Attempt, Connect, Send, Tell
+from .outbox import Event, Outbox
 
 log = logging.getLogger("vad")
 

@@ -9,7 +9,6 @@ from voicetap.messages import (
     AudioHead,
     AudioProgress,
     Failed,
-    Job,
     ReplayRequest,
     SourceState,
 )
@@ -60,15 +59,6 @@ class Listener:
     def is_quiet(self) -> bool:
         """Nothing is to be said or asked before more frames come, and they come one by one."""
         return self._in_real_time and self._stream is not None and self._stream.is_quiet
-
-    def paused_ns(self) -> int | None:
-        """When a pause began that may be the end of an utterance, unless that is old news or was said before."""
-        is_live = self._in_real_time and self._stream is not None and self._stream.order.complete
-        return self._stream.paused_ns() if is_live and not self._has_ended else None
-
-    def early(self) -> Job:
-        """The job there will be if this pause is the end."""
-        return self._stream.early()
 
     @property
     def is_over(self) -> bool:
@@ -139,6 +129,15 @@ class Listener:
             backlog=backlog,
             gaps=stream.gaps,
         )
+
+    # ---- what may be worth hearing before it is final: only of what is said just now ---------------
+
+    @property
+    def open_stream(self) -> Stream | None:
+        """The stream, if somebody speaks in it, and all of it has been heard."""
+        stream = self._stream
+        is_live = self._in_real_time and not self._has_ended and stream is not None and stream.order.complete
+        return stream if is_live and stream.is_open else None
 
     def _hear_head(self, head: AudioHead, now_s: float) -> list[Said]:
         said = []

@@ -21,48 +21,18 @@ from voicetap.messages import (
     WorkerReport,
 )
 
+from .effects import Attempt, Connect, Effect, Entry, Send, Tell
 from .entries import LOST, failed_of
 from .speculation import FINAL, Speculation
 from .workers import Worker, Workers
 
 NEVER_S = float("-inf")
 RESEND_S = 0.5
+LATE_S = 1.0
 MAX_RESENT = 32  # entries sent to journal at once; the others wait for these
 JOURNAL_PATIENCE_S = 1.0  # after a start: journal may have committed what the cut list still holds
 
-Entry = Final | Failed | Gap
 Event = Job | Entry | WorkerReport | Committed | JournalHead | None  # None: time has passed
-
-
-@dataclass(frozen=True)
-class Connect:
-    """`worker` is a new process: a new socket, without what the old one still held."""
-
-    worker: str
-
-
-@dataclass(frozen=True)
-class Send:
-    worker: str
-    job: Job
-
-
-@dataclass(frozen=True)
-class Tell:
-    """To journal."""
-
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """To be remembered across restarts."""
-
-    utterance_id: UtteranceId
-    attempt: int
-
-
-Effect = Connect | Send | Tell | Attempt
 
 
 @dataclass
@@ -197,6 +167,13 @@ class Outbox:
     def has_room(self, purpose: str, now_s: float) -> bool:
         """For an early or interim job. No final waits then: those that did have just been handed out."""
         return not self._is_patient(now_s) and self._workers.room(purpose, now_s) is not None
+
+    def worker_count(self, now_s: float) -> int:
+        return len(list(self._workers.alive(now_s)))
+
+    def is_late(self, now_s: float) -> bool:
+        """Whether finals wait for longer than they should."""
+        return any(now_s - item.since_s > LATE_S for item in self._waiting())
 
     def _guess(self, job: Job, now_s: float) -> Iterator[Effect]:
         if (worker := self._workers.room(job.purpose, now_s)) and self.guesses.may_hear(job.utterance_id, job.purpose):

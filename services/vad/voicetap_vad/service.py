@@ -17,22 +17,23 @@ from voicetap.messages import (
     Failed,
     Final,
     Gap,
+    Hypothesis,
     Job,
     JournalHead,
     ReplayRequest,
     SpeechStarted,
     SpeechStopped,
     Status,
-    WorkerReport,
 )
 from voicetap.node import Node
 
 from . import outbox, silero
 from .cutlist import CutList
 from .delivery import Delivery
+from .guessing import Guessing
 from .listener import GATHER_FRAMES, Listener
 from .numbers import Numbers
-from .speculation import EARLY
+from .pace import Pace
 
 GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
@@ -62,6 +63,8 @@ class Service:
         vad = settings.vad
         self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
         self._delivery = Delivery(node, self._outbox, self._cuts)
+        pace = Pace(vad.interim_share) if vad.interims else None
+        self._guessing = Guessing(self._listeners.values(), self._delivery, pace)
         self._announced = dict.fromkeys(names, ("live", ""))
         self._states_s = 0.0
         self._ending_s: float | None = None  # since when all of the box ends
@@ -105,7 +108,9 @@ class Service:
         now_s = time.monotonic()
         self._hear_journal(now_s)
         for report in self._workers:
-            if isinstance(report, WorkerReport) and _WORKER.fullmatch(report.worker):
+            if isinstance(report, Hypothesis):
+                self._guessing.hear(report)
+            elif _WORKER.fullmatch(report.worker):
                 self._delivery.step(report, now_s)
                 for id_ in report.holding:
                     self._numbers_of(id_).learn(id_)
@@ -113,7 +118,7 @@ class Service:
             for name, listener in self._listeners.items():
                 self._listen(name, listener, now_s)
         self._delivery.step(None, now_s)
-        self._guess(now_s)
+        self._guessing.turn(now_s)
         if now_s - self._states_s >= STATE_S:
             self._states_s = now_s
             self._show_states()
@@ -156,15 +161,6 @@ class Service:
                 self._send(listener.hear(message, now_s), now_s)
         self._send(listener.turn(now_s), now_s)
 
-    def _guess(self, now_s: float) -> None:
-        """What may soon be final is decoded before it is, where a worker has nothing better to do."""
-        listeners = self._listeners.values()
-        while self._outbox.has_room(EARLY, now_s):
-            paused = [listener for listener in listeners if listener.paused_ns() is not None]
-            if not paused:
-                return
-            self._delivery.step(min(paused, key=Listener.paused_ns).early(), now_s)
-
     def _send(self, messages: Iterable[object], now_s: float) -> None:
         for message in messages:
             match message:
@@ -186,7 +182,10 @@ class Service:
             runtime.say_drained(runtime_dir)
 
     def _show_states(self) -> None:
-        states = tuple(replace(each.state(), **self._outbox.counts(name)) for name, each in self._listeners.items())
+        level = self._guessing.level(time.monotonic())
+        states = tuple(
+            replace(each.state(), interims=level, **self._outbox.counts(name)) for name, each in self._listeners.items()
+        )
         self._node.sources = states
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:

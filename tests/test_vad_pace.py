@@ -1,0 +1,45 @@
+"""How often interims are made, and of whom, under more and more load."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicetap_vad.pace import FULL, MAX_PERIOD_S, MIN_PERIOD_S, NEWEST, OFF, SLOWER, Pace, Plan
+
+
+def plan(cost_s: float, speakers: int = 1, workers: int = 1, is_late: bool = False, share: float = 0.5) -> Plan:
+    pace = Pace(share)
+    pace.hear(cost_s)
+    return pace.plan(speakers, workers, is_late)
+
+
+def test_the_period_keeps_the_cost_within_the_share():
+    assert plan(0.1) == Plan(FULL, MIN_PERIOD_S)
+    assert plan(0.3) == Plan(FULL, 0.6)
+    assert plan(0.3, speakers=2) == Plan(SLOWER, 1.2)
+    assert plan(0.3, speakers=2, workers=2) == Plan(SLOWER, 0.6)
+
+
+def test_under_load_it_degrades_step_by_step():
+    levels = [plan(0.3, speakers).level for speakers in (1, 2, 5, 6, 100)]
+    assert levels == [FULL, SLOWER, SLOWER, NEWEST, NEWEST]
+    assert plan(0.3, speakers=6).period_s == 0.6, "and whoever is left has them often again"
+    assert plan(1.6).level == OFF
+    assert plan(0.1, is_late=True).level == OFF
+    assert plan(0.1, workers=0).level == OFF
+
+
+def test_it_comes_back_when_decoding_gets_cheaper():
+    pace = Pace(0.5)
+    pace.hear(5.0)
+    assert pace.plan(1, 1, is_late=False).level == OFF
+    for _ in range(10):
+        pace.hear(0.1)
+    assert pace.plan(1, 1, is_late=False).level == FULL
+
+
+@given(st.floats(0.001, 10), st.integers(1, 16), st.integers(1, 4), st.floats(0.05, 1))
+def test_no_plan_takes_more_than_the_share(cost_s, speakers, workers, share):
+    found = plan(cost_s, speakers, workers, share=share)
+    served = {FULL: speakers, SLOWER: speakers, NEWEST: 1, OFF: 0}[found.level]
+    assert served * cost_s / found.period_s <= share * workers * 1.000001
+    assert MIN_PERIOD_S <= found.period_s <= MAX_PERIOD_S
