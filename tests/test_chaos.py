@@ -42,7 +42,7 @@ def attacked(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., No
     return run
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_every_word_is_published_once_and_in_order(seed: int, attacked, runtime_dir):
     """20 faults: every kind against every service."""
 

@@ -9,6 +9,7 @@ import psutil
 
 from voicetap.messages import Entry
 from voicetap_bundle import Bundle
+from voicetap_bundle.audit import audit
 from voicetap_bundle.beats import Beats
 
 from . import crashes, judge, nemesis, processes
@@ -88,7 +89,7 @@ class Siege:
             while heard := self._tap.next(timeout_s=1.0):
                 self.entries.append(heard)
         self.restarts = max(0, self.spawned() - len(self.box.programs))
-        return []
+        return audit(self.box.settings)["violations"]
 
     def _look(self) -> None:
         self._beats.hear(0)
