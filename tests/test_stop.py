@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import coded, judge, processes, speech, world
+from rig import coded, judge, nemesis, processes, speech, world
 from rig.processes import eventually
 from voicetap import Tap
 from voicetap.codec import UtteranceId
@@ -124,6 +124,19 @@ def test_who_is_killed_while_the_box_ends_comes_back_and_takes_part(bundle, runt
     if runtime_dir.exists() and any(runtime_dir.iterdir()):
         ear = _all_of_the_next(bundle(pace="max"))
     assert being_said in [final.utterance_id for final in ear.of(Final)]
+
+
+@pytest.mark.parametrize("frozen", ["supervise", "supervisord", "vad", "journal"])
+def test_who_is_frozen_when_the_box_ends_goes_on_and_takes_part(bundle, runtime_dir, frozen):
+    box = bundle()
+    with box.tap(since=1, events=True) as tap:
+        ear = Ear(tap)
+        being_said = ear.mid_sentence()
+        [process] = nemesis.find(frozen, runtime_dir)
+        process.suspend()
+        assert ear.end(box) < STOP_S
+    assert being_said in [final.utterance_id for final in ear.of(Final)]
+    assert not runtime_dir.exists()
 
 
 def test_a_vad_that_is_stopped_alone_cuts_nothing(bundle, played):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,7 @@ class Bundle:
         self.stop_asked = True
         if self.is_running():
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # whoever froze it: it too ends in order
 
     def stop(self) -> None:
         """Ends everything in order and removes what is left of it. May be called again."""

@@ -28,6 +28,7 @@ def down_command() -> None:
     untranscribed = Untranscribed()
     with Tap(settings=settings) as tap:
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # whoever froze it
         deadline_s = time.monotonic() + STOP_S
         while runtime.is_held(runtime_dir, LOCK_NAME):
             untranscribed.hear(tap.next(timeout_s=TURN_S))

@@ -56,7 +56,7 @@ def find(service: str, runtime_dir: Path) -> list[psutil.Process]:
     found = processes.processes_of(runtime_dir)
     if service == BOX:
         return found
-    module = "voicetap_watchdog.supervisord" if service == "supervisord" else f"voicetap_{service}"
+    module = f"voicetap_watchdog.{service}" if service.startswith("supervis") else f"voicetap_{service}"
     return [process for process in found if module in _command_of(process)][:1]
 
 
