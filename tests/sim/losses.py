@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import SAMPLE_RATE_HZ, Entry, Gap
+from voicetap.messages import SAMPLE_RATE_HZ, Entry, Failed, Gap
 
 if TYPE_CHECKING:
     from .world import World
@@ -50,6 +50,8 @@ def unknown(world: "World", source: str, stream: str, entries: list[Entry]) -> l
     if is_ring_lost(world, source, stream):
         said_to = max((round(entry.end_s * SAMPLE_RATE_HZ) for entry in entries), default=0)
         spans.append(range(said_to, END))  # committed to the ring, and nobody had heard it
+        cut_off = [entry for entry in entries if isinstance(entry, Failed) and entry.start_s == entry.end_s]
+        spans += [range(round(entry.start_s * SAMPLE_RATE_HZ), END) for entry in cut_off]  # its end nobody knows
     return spans
 
 

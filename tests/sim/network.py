@@ -107,7 +107,7 @@ class Network:
     def _join(self, sender: "Sender", receiver: "Receiver") -> None:
         connection = Connection(self, sender, receiver)
         connection.open_s = self.timeline.now_s + self.dice.random() * self.conditions.connect_s
-        connection.last_s = receiver.heard_to_s.get(sender.process.name, 0.0)  # a socket's old connection is read first
+        connection.last_s = receiver.heard_to_s.get(sender, 0.0)  # a socket's old connection is read first
         sender.connections.append(connection)
         receiver.connections.append(connection)
         self.timeline.at(connection.open_s, connection.refill)
@@ -156,7 +156,7 @@ class Connection:
         if self in self.sender.connections:
             self.sender.connections.remove(self)
             self.receiver.connections.remove(self)
-            self.receiver.heard_to_s[self.sender.process.name] = self.last_s
+            self.receiver.heard_to_s[self.sender] = self.last_s
             if not orderly:
                 self.receiver.lose(self, self._network.timeline.now_s + self._network.dice.random() * 0.01)
 
@@ -220,7 +220,7 @@ class Receiver:
         self.topics = topics
         self.connections: list[Connection] = []
         self.arriving: list[tuple[float, int, Connection, object]] = []
-        self.heard_to_s: dict[str, float] = {}  # by sender, over its connections
+        self.heard_to_s: dict[Sender, float] = {}  # over all of its connections
         self.refused = 0
 
     def __iter__(self) -> Iterator[object]:

@@ -31,6 +31,7 @@ FAULTS = {  # and how often each is drawn
 }
 LOSSES = ("lost cuts", "lost journal", "lost ring")  # of a file: at most one in a world, and in few worlds any
 PLENTY_S = 60.0  # of sound in the ring: more than there is
+LOST_WAIT_S = 30.0  # until nobody believes any more in entries that a lost journal had
 SMALL_S = 7.4  # just enough for the longest utterance and what the model needs to hear before it
 
 
@@ -73,7 +74,7 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         sources=sources,
         seconds=seconds,
-        settings=_settings(dice, sources, SMALL_S if ring_is_small else PLENTY_S, bool(curses)),
+        settings=_settings(dice, sources, SMALL_S if ring_is_small else PLENTY_S, bool(curses), loses),
         conditions=_conditions(dice),
         engine=Engine(factor=dice.uniform(0.02, 0.3), slow=dice.choice((0, 0, 0.1, 0.3)), slow_s=dice.uniform(0.5, 3)),
         curses=curses,
@@ -86,7 +87,7 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, cursed: bool) -> Settings:
+def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, cursed: bool, loses: str) -> Settings:
     return Settings(
         sources=tuple(f"s{number}=raw:-" for number in range(1, len(sources) + 1)),
         capture=CaptureSettings(pace=dice.choice(("realtime", "max")), ring_s=ring_s),
@@ -102,7 +103,7 @@ def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, curs
             max_attempts=dice.choice((2, 3) if cursed else (2, 3, 20)),
         ),
         transcribe=TranscribeSettings(workers=dice.choice((1, 1, 2, 3)), deadline_factor=1.0, deadline_min_s=2.0),
-        journal=JournalSettings(order_wait_s=600.0),
+        journal=JournalSettings(order_wait_s=LOST_WAIT_S if loses == "lost journal" else 600.0),
         watchdog=WatchdogSettings(silent_s=1.0, start_s=5.0),
     )
 
