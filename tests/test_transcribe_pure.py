@@ -11,6 +11,7 @@ from voicetap.links import RESULTS
 from voicetap.messages import Committed, Final, Job, JournalHead, Word
 from voicetap.settings import TranscribeSettings
 from voicetap_transcribe import guards
+from voicetap_transcribe.context import Context
 from voicetap_transcribe.engine import Result
 from voicetap_transcribe.finals import failed_of, final_of, hypothesis_of, on_stream_clock
 from voicetap_transcribe.ledger import RESEND_S, Ledger
@@ -73,12 +74,21 @@ def test_plain_speech_passes():
     ],
 )
 def test_no_speech_takes_both_signs(no_speech_prob, avg_logprob, audio_s, reason):
-    verdict = guards.judge(Result(text="you", no_speech_prob=no_speech_prob, avg_logprob=avg_logprob), audio_s)
-    assert verdict == guards.Verdict("" if reason else "you", (), reason)
+    verdict = guards.judge(Result(text="left", no_speech_prob=no_speech_prob, avg_logprob=avg_logprob), audio_s)
+    assert verdict == guards.Verdict("" if reason else "left", (), reason)
 
 
-def test_no_text_is_no_speech():
-    assert guards.judge(Result(text=" \n"), 1.0).reason == "no_speech"
+@pytest.mark.parametrize("text", ["", " \n", ".", " ... ♪"])
+def test_no_words_are_no_speech(text):
+    assert guards.judge(Result(text=text), 1.0) == guards.Verdict("", (), "no_speech")
+
+
+def test_what_whisper_writes_where_nobody_speaks_takes_more_than_its_word():
+    said = Result(text="Thank you.", avg_logprob=-0.2, no_speech_prob=0.1)
+    assert guards.judge(said, 5.0).text == "Thank you."
+    for doubtful in ({"avg_logprob": -0.6}, {"no_speech_prob": 0.4}):
+        assert guards.judge(replace(said, **doubtful), 5.0) == guards.Verdict("", (), "no_speech")
+        assert guards.judge(replace(said, text="Thank you, Anna.", **doubtful), 5.0).text
 
 
 def test_a_loop_is_cut_at_its_first_repeat():
@@ -214,6 +224,88 @@ def test_deadline_grows_with_the_sound():
     settings = TranscribeSettings(deadline_min_s=5.0, deadline_factor=2.0)
     assert deadline_s(job(seconds=1.0), settings) == 5.0
     assert deadline_s(job(seconds=4.0), settings) == 8.0
+
+
+# ---- context
+
+
+def said(text: str, end_s: float, number: int = 1, **more: object) -> tuple[Job, Final]:
+    """An utterance of one second, and what was heard."""
+    named = {"cut_reason": "silence", "avg_logprob": -0.2, "reason": ""} | more
+    cut = replace(
+        job(number),
+        start_position=int(16_000 * (end_s - 1)),
+        end_position=int(16_000 * end_s),
+        cut_reason=named["cut_reason"],
+    )
+    heard = Result(text=text, words=words(*text.split()), avg_logprob=named["avg_logprob"])
+    made = final_of(cut, heard, engine="e", model="m", decode_s=0.1)
+    step_s = 1 / max(1, len(made.words))  # evenly, from one end to the other
+    spread = (
+        replace(word, start_s=end_s - 1 + at * step_s, end_s=end_s - 1 + (at + 1) * step_s)
+        for at, word in enumerate(made.words)
+    )
+    return cut, replace(made, words=tuple(spread), reason=named["reason"])
+
+
+@pytest.mark.parametrize(
+    ("before", "gap_s", "carried"),
+    [
+        ({}, 1.4, True),
+        ({}, 1.6, False),
+        ({"avg_logprob": -0.8}, 0.5, False),  # its mistakes would be carried on
+        ({"reason": "repetition"}, 0.5, False),
+        ({"avg_logprob": -0.8, "cut_reason": "hard_limit"}, 0.0, True),  # the same sentence
+        ({"avg_logprob": -0.8, "cut_reason": "hard_limit"}, 0.5, False),
+        ({"number": 3}, 0.5, False),  # said later
+    ],
+)
+def test_what_was_said_is_carried_over_a_short_gap_when_it_was_clear(before, gap_s, carried):
+    context = Context(1.5)
+    context.note(*said("turn on the light", 10.0, **before))
+    following, _ = said("and the heater", 11.0 + gap_s, number=2)
+    assert context.previous_text(following) == ("turn on the light" if carried else "")
+
+
+def test_nothing_is_carried_from_another_stream_or_source_or_into_a_loop():
+    context = Context(1.5)
+    assert context.previous_text(job(2)) == ""
+    context.note(*said("yes", 10.0))
+    following, _ = said("no", 11.2, number=2)
+    for other in (UtteranceId("mic", "cd", 2), UtteranceId("hall", "ab", 2)):
+        assert context.previous_text(replace(following, utterance_id=other)) == ""
+    context.note(*said("yes", 11.2, number=2))  # again
+    assert context.previous_text(said("no", 12.4, number=3)[0]) == ""
+
+
+def test_only_the_last_words_are_carried():
+    context = Context(1.5)
+    cut, heard = said("yes", 10.0)
+    context.note(cut, replace(heard, text=" ".join(map(str, range(100)))))
+    assert context.previous_text(said("x", 11.2, number=2)[0]).split() == [str(number) for number in range(68, 100)]
+
+
+@pytest.mark.parametrize(
+    ("before", "cut_reason", "gap_s", "kept"),
+    [
+        ("in the Kitchen,", "hard_limit", 0.0, "light"),
+        ("in the bathroom", "hard_limit", 0.0, "kitchen light"),
+        ("in the kitchen", "soft_limit", 0.0, "kitchen light"),  # at a breath, so it was said twice
+        ("in the kitchen", "hard_limit", 0.5, "kitchen light"),
+    ],
+)
+def test_a_word_that_the_cut_went_through_is_published_once(before, cut_reason, gap_s, kept):
+    context = Context(1.5)
+    context.note(*said(before, 10.0, cut_reason=cut_reason))
+    mended = context.mended(*said("kitchen light", 11.0 + gap_s, number=2))
+    assert mended.text == " ".join(word.word for word in mended.words) == kept
+
+
+def test_where_nothing_but_the_doubled_word_is_left_it_says_why():
+    context = Context(1.5)
+    context.note(*said("in the kitchen", 10.0, cut_reason="hard_limit"))
+    mended = context.mended(*said("kitchen", 11.0, number=2))
+    assert (mended.text, mended.reason) == ("", "repetition")
 
 
 # ---- ledger

@@ -12,6 +12,23 @@ from .engine import Result
 NO_SPEECH_PROB, NO_SPEECH_LOGPROB = 0.6, -1.0  # Whisper's own rule: both together
 SHORT_AUDIO_S = 1.6  # less than a second of speech, pre-roll and tail included: here noise is taken for words most
 SHORT_NO_SPEECH_PROB, SHORT_NO_SPEECH_LOGPROB = 0.45, -0.7
+PHANTOM_NO_SPEECH_PROB, PHANTOM_LOGPROB = 0.3, -0.5  # either, for what Whisper learned to write where nobody speaks
+PHANTOMS = frozenset(
+    (
+        "you",
+        "bye",
+        "so",
+        "thank you",
+        "thanks for watching",
+        "thank you for watching",
+        "thank you very much",
+        "please subscribe",
+        "music",
+        "applause",
+        "laughter",
+        "silence",
+    )
+)
 MAX_COMPRESSION_RATIO = 2.4
 LOOP_REPEATS = 4
 LOOP_REPEATS_OF_ONE_WORD = 6  # people do say "no no no no", and spell "0 0 0 0"
@@ -45,7 +62,7 @@ def judge(result: Result, audio_s: float) -> Verdict:
 def _judge(result: Result, audio_s: float) -> Verdict:
     text = clean(result.text)
     words = tuple(replace(word, word=text_) for word in result.words if (text_ := clean(word.word)))
-    if not text or _is_no_speech(result, audio_s):
+    if not plain(text) or _is_no_speech(result, audio_s) or _is_phantom(text, result):
         return Verdict("", (), "no_speech")
     if (kept := loop_start(text.split())) is not None:
         return _cut(text, words, kept)
@@ -64,7 +81,7 @@ def clean(text: str) -> str:
 
 def loop_start(words: list[str]) -> int | None:
     """How many words to keep so that a repeated phrase is there once; None when nothing repeats."""
-    spoken = [re.sub(r"\W+", "", word).lower() for word in words]
+    spoken = [plain(word) for word in words]
     for start in range(len(spoken)):
         for length in range(1, LOOP_MAX_WORDS + 1):
             needed = LOOP_REPEATS if length > 1 else LOOP_REPEATS_OF_ONE_WORD
@@ -84,6 +101,17 @@ def _is_no_speech(result: Result, audio_s: float) -> bool:
         return True
     doubtful = result.no_speech_prob > SHORT_NO_SPEECH_PROB and result.avg_logprob < SHORT_NO_SPEECH_LOGPROB
     return doubtful and audio_s < SHORT_AUDIO_S
+
+
+def _is_phantom(text: str, result: Result) -> bool:
+    """People do say these, so it takes a sign that nobody did."""
+    doubtful = result.no_speech_prob > PHANTOM_NO_SPEECH_PROB or result.avg_logprob < PHANTOM_LOGPROB
+    return doubtful and " ".join(plain(word) for word in text.split()) in PHANTOMS
+
+
+def plain(text: str) -> str:
+    """Letters and digits alone."""
+    return re.sub(r"\W+", "", text).lower()
 
 
 def _cut(text: str, words: tuple[Word, ...], kept: int) -> Verdict:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from .guards import MAX_COMPRESSION_RATIO, NO_SPEECH_LOGPROB, NO_SPEECH_PROB, compression_ratio
+from .guards import MAX_COMPRESSION_RATIO, NO_SPEECH_LOGPROB, NO_SPEECH_PROB, compression_ratio, loop_start
 
 SURE_LOGPROB = -0.6  # the greedy search's words are nearly always the beam's from here on
 DOUBTFUL_LOGPROB = -1.0
@@ -22,7 +22,7 @@ class Guess:
 
     @property
     def is_loop(self) -> bool:
-        return bool(self.text) and compression_ratio(self.text) > MAX_COMPRESSION_RATIO
+        return loop_start(self.text.split()) is not None or compression_ratio(self.text) > MAX_COMPRESSION_RATIO
 
     @property
     def is_sure(self) -> bool:

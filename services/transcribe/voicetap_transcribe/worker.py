@@ -10,6 +10,7 @@ from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, Wor
 from voicetap.node import Node
 from voicetap.settings import TranscribeSettings
 
+from .context import Context
 from .decoder import Decoded, Decoder, Event, GaveWay, Loaded, Loading, NotLoaded, Undecodable
 from .drafts import FINAL
 from .engine import Result
@@ -42,6 +43,7 @@ class Worker:
         self._decoder = decoder
         self._settings = node.settings.transcribe
         self._ledger = Ledger()
+        self._context = Context(self._settings.carry_over_s)
         self._loaded: Loaded | None = None
         self._reported: WorkerReport | None = None
         self._report_at_s = 0.0
@@ -88,7 +90,7 @@ class Worker:
             self._decoder.give_way()
         if self._loaded and (job := self._ledger.start()):
             self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
-            self._decoder.decode(job)
+            self._decoder.decode(replace(job, previous_text=job.previous_text or self._context.previous_text(job)))
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -121,7 +123,9 @@ class Worker:
 
     def _hold(self, job: Job, result: Result, decode_s: float) -> None:
         entry = final_of(job, result, engine=self._loaded.engine, model=self._loaded.model, decode_s=decode_s)
-        self._ledger.hold(entry, time.monotonic())
+        mended = self._context.mended(job, entry)
+        self._context.note(job, mended)
+        self._ledger.hold(mended, time.monotonic())
 
     def _give_up(self, job: Job, detail: str) -> None:
         if job.purpose == FINAL:
