@@ -81,6 +81,19 @@ def test_words_are_published_while_they_are_spoken(around, spawn):
     around.pump(lambda: around.beat.sources[0].interims == "full", "and it is said how often")
 
 
+def test_the_end_comes_sooner_when_a_sentence_is_finished(around, spawn):
+    """That is known from the early text; the sound alone would have to be followed by three seconds of silence."""
+    around.workers["w1"].says = "Is this the end? It is."
+    spawn("voicetap_vad", vad_adaptive_endpoint="true", vad_endpoint_ms=3000)
+    around.hear(silent(20) + spoken() + silent(20))
+    around.pump(lambda: [job for job in around.all_guesses if job.purpose == "early"], "the pause")
+    end_position = around.all_guesses[-1].end_position
+    around.pump(lambda: interims(around) and interims(around)[-1].end_s * 16_000 == end_position, "vad has heard of it")
+    around.hear(silent(10))
+    around.pump(lambda: around.entries, "the end")
+    assert [job.end_position for job in around.all_jobs] == [end_position]
+
+
 def interims(around: Neighbours) -> list[Interim]:
     return [event for event in around.events if isinstance(event, Interim)]
 

@@ -18,6 +18,7 @@ class Worker:
     answers: bool = True
     reports: bool = True
     hears: bool = True
+    says: str = ""  # of all of them; else how long they are
     holds: list[UtteranceId] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     guesses: list[Job] = field(default_factory=list)  # early and interim ones
@@ -44,6 +45,6 @@ def hypothesis_of(worker: Worker, job: Job) -> Hypothesis:
         purpose=job.purpose,
         start_position=job.start_position,
         end_position=job.end_position,
-        text=f"{len(job.pcm) // 2} samples",
+        text=worker.says or f"{len(job.pcm) // 2} samples",
         decode_s=0.01,
     )

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from voicetap.messages import Failed, Gap
+from voicetap.messages import AudioFrame, Failed, Gap
 
-from .cutlist import FAILED, GAP, Cut, CutList, Mark
+from .cutlist import FAILED, GAP, OPEN, Cut, CutList, Mark
 from .entries import entry_of
+from .segmenter import Started
 
 
 class Decisions:
@@ -34,6 +35,23 @@ class Decisions:
     def new_number(self) -> int:
         self.note(last_number=self.mark.last_number + 1)
         return self.mark.last_number
+
+    def open(self, started: Started, first: AudioFrame) -> Cut:
+        """An utterance, whose end is not known yet."""
+        cut = Cut(
+            stream=self.mark.stream,
+            number=self.new_number(),
+            kind=OPEN,
+            first_seq=started.first_seq,
+            last_seq=started.first_seq,
+            onset_seq=started.onset_seq,
+            start_position=first.position,
+            end_position=first.position,
+            wall_ns=first.wall_ns,
+            continues=started.continues,
+        )
+        self.put(cut)
+        return cut
 
     def fail(self, cut: Cut, reason: str = "overrun") -> Failed:
         cut = replace(cut, kind=FAILED, reason=reason)

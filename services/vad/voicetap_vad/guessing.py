@@ -26,14 +26,11 @@ class Guessing:
         return self._plan(now_s).level if self._pace else ""
 
     def hear(self, hypothesis: Hypothesis) -> None:
-        """Publishes what follows from it, if somebody may want to read that."""
-        if not self._pace:
-            return
-        if not hypothesis.reason:
-            self._pace.hear(hypothesis.decode_s)
         for stream in self._open():
-            if stream.draft.utterance_id == hypothesis.utterance_id and (interim := stream.draft.hear(hypothesis)):
+            if (interim := stream.hear(hypothesis)) and self._pace:
                 self._delivery.tell(interim)
+        if self._pace and not hypothesis.reason:
+            self._pace.hear(hypothesis.decode_s)
 
     def turn(self, now_s: float) -> None:
         while self._outbox.has_room(EARLY, now_s) and (stream := self._paused()):

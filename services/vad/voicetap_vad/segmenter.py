@@ -12,6 +12,8 @@ from typing import NamedTuple
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap.settings import VadSettings
 
+from .endpoint import Endpoint
+
 BREATH_MS = 96  # the pause that ends an utterance which is already long
 SHRINK_S = 2.0  # how long beyond the soft limit it takes until a breath is enough
 SEARCH_S = 7.0  # how far back from the hard limit the least speechy point is looked for
@@ -92,8 +94,8 @@ class Segmenter:
         self._onset_frames = max(1, _frames(settings.onset_ms))
         self._pre_roll_frames = _frames(settings.pre_roll_ms)
         self._min_speech_frames = -(-_samples(settings.min_speech_ms) // FRAME_SAMPLES)
-        self._endpoint = _samples(settings.endpoint_ms)
-        self._breath = min(_samples(BREATH_MS), self._endpoint)
+        self.endpoint = Endpoint(settings)
+        self._breath = min(_samples(BREATH_MS), self.endpoint.length)
         self._tail = _samples(settings.tail_ms)
         self._pause = max(_samples(MIN_PAUSE_MS), self._tail - FRAME_SAMPLES + 1)  # then one more frame is too many
         self._soft = _samples(settings.soft_limit_s * 1000)
@@ -101,6 +103,7 @@ class Segmenter:
         self._recent: deque[Scored] = deque()  # may become pre-roll; never reaches into the last cut
         self._run_frames = 0
         self._open: _Utterance | None = None
+        self._ended: int | None = None  # where the last speech did, if it was a pause that ended it
 
     @property
     def is_open(self) -> bool:
@@ -160,7 +163,10 @@ class Segmenter:
         if self._run_frames < self._onset_frames:
             return []
         frames = list(self._recent)
-        return self._start(Started(frames[0].seq, frames[-self._run_frames].seq, continues=False), frames)
+        onset = frames[-self._run_frames]
+        if self._ended is not None:
+            self.endpoint.go_on(onset.position - self._ended)  # if that was too short for an end, it is known now
+        return self._start(Started(frames[0].seq, onset.seq, continues=False), frames)
 
     def _start(self, started: Started, frames: list[Scored]) -> list[Event]:
         self._recent.clear()
@@ -169,19 +175,23 @@ class Segmenter:
         return [started, *self._feed_all(frames)]
 
     def _follow(self, utterance: _Utterance, frame: Scored) -> list[Event]:
+        before = utterance.silence
         utterance.hear(frame, self._release if utterance.speaking else self._threshold)
+        if utterance.speaking and before >= _samples(MIN_PAUSE_MS):
+            self.endpoint.go_on(before)
         silence = utterance.silence
         length = frame.end - utterance.frames[0].position
         if silence >= self._required_silence(length):
             kept = utterance.kept(self._tail)
             rest = utterance.frames[kept:]
-            events = self._end(utterance, kept, "silence" if silence >= self._endpoint else "soft_limit")
+            events = self._end(utterance, kept, "silence" if silence >= self.endpoint.length else "soft_limit")
+            self._ended = utterance.speech_end
             return events + self._feed_all(rest)
         return self._split(utterance) if length >= self._hard else []
 
     def _required_silence(self, length: int) -> float:
         beyond = max(0, length - self._soft) / _samples(SHRINK_S * 1000)
-        return max(self._breath, self._endpoint * (1 - beyond))
+        return max(self._breath, self.endpoint.length * (1 - beyond))
 
     def _split(self, utterance: _Utterance) -> list[Event]:
         """At the hard limit: the rest is the beginning of the next utterance."""
@@ -201,7 +211,8 @@ class Segmenter:
         return min(places, key=lambda index: (_smoothed(frames, index), -index))
 
     def _end(self, utterance: _Utterance, kept: int, reason: str) -> list[Event]:
-        self._open = None
+        self._open = self._ended = None
+        self.endpoint.reset()
         needed_frames = 1 if reason == "source_lost" else utterance.min_speech_frames  # how much was lost nobody knows
         too_short = utterance.speech_frames < needed_frames
         return [Ended(utterance.first_seq, utterance.frames[kept - 1].seq, reason, too_short)]

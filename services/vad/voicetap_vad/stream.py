@@ -16,6 +16,8 @@ from voicetap.messages import (
     Failed,
     Final,
     Gap,
+    Hypothesis,
+    Interim,
     Job,
     SpeechStarted,
     SpeechStopped,
@@ -162,6 +164,15 @@ class Stream:
         cut = self._cut_to(self._decided_to_seq - 1, OPEN, "")
         return self._frames.job(replace(cut, first_seq=first.seq, start_position=first.position), INTERIM)
 
+    def hear(self, hypothesis: Hypothesis) -> Interim | None:
+        """What there is to publish of the utterance that is open; it may also tell whether this pause is its end."""
+        if hypothesis.utterance_id != self.draft.utterance_id:
+            return None
+        pause = self._segmenter.pause
+        if pause and hypothesis.end_position == self._frames[pause[1]].position + FRAME_SAMPLES:
+            self._segmenter.endpoint.hear(hypothesis)
+        return self.draft.hear(hypothesis)
+
     # ---- deciding -----------------------------------------------------------------------------
 
     def _decide(self, frame: AudioFrame) -> list[Said]:
@@ -205,19 +216,7 @@ class Stream:
 
     def _start(self, event: Started) -> SpeechStarted:
         first, onset = self._frames[event.first_seq], self._frames[event.onset_seq]
-        self._open = Cut(
-            stream=self.name,
-            number=self._decisions.new_number(),
-            kind=OPEN,
-            first_seq=event.first_seq,
-            last_seq=event.first_seq,
-            onset_seq=event.onset_seq,
-            start_position=first.position,
-            end_position=first.position,
-            wall_ns=first.wall_ns,
-            continues=event.continues,
-        )
-        self._decisions.put(self._open)
+        self._open = self._decisions.open(event, first)
         self.draft = Draft(id_of(self._source, self._open), first.position, onset)
         return started_of(self._source, self._open, onset)
 
