@@ -23,7 +23,7 @@ class _Said:
 
 
 class Context:
-    """`carry_over_s`: how long a pause it bridges. At 0 only cuts within speech: small models hear worse when prompted."""
+    """`carry_over_s`: how long a pause it bridges. At 0 only cuts within speech: prompted, small models hear worse."""
 
     def __init__(self, carry_over_s: float):
         self._reach = carry_over_s * SAMPLE_RATE_HZ
