@@ -17,8 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the
 
 import measurements as measure
 import recovery
+from cost import MIB
 from rich.console import Console
 from rich.table import Table
+from timing import percentile
 
 from rig.microphone import VirtualMicrophone
 
@@ -85,32 +87,32 @@ def all_measurements(engine, directory, options):
 
 def costs():
     silero_us = measure.silero_cost_us()
-    yield "silero_p50", (measure.percentile(silero_us, 0.5), "")
-    yield "silero_p99", (measure.percentile(silero_us, 0.99), "")
+    yield "silero_p50", (percentile(silero_us, 0.5), "")
+    yield "silero_p99", (percentile(silero_us, 0.99), "")
 
 
 def lifetimes(engine):
     measure.start_and_stop(engine)  # once, so that everything is in the page cache
     runs = [measure.start_and_stop(engine) for _ in range(5)]
-    yield "start", (measure.percentile([start for start, _ in runs], 0.5), "median of 5")
+    yield "start", (percentile([start for start, _ in runs], 0.5), "median of 5")
     yield "stop", (max(stop for _, stop in runs), "slowest of 5")
 
 
 def silence(engine, seconds):
     idle = measure.idle(engine, seconds)
     yield "idle", (100 * idle.cpu, by_program(idle.cpu_of, lambda cpu: f"{100 * cpu:.1f}"))
-    yield "pss", (idle.pss_bytes / measure.MIB, by_program(idle.pss_of, lambda size: f"{size / measure.MIB:.0f}"))
+    yield "pss", (idle.pss_bytes / MIB, by_program(idle.pss_of, lambda size: f"{size / MIB:.0f}"))
 
 
 def speech(engine, directory, utterances):
     spoken = measure.speaking(engine, directory, utterances)
     frames_ms = [age_s * 1000 for age_s in spoken.frame_to_reader_s]
-    yield "frame_p50", (measure.percentile(frames_ms, 0.5), f"{len(frames_ms)} frames")
-    yield "frame_p99", (measure.percentile(frames_ms, 0.99), "")
+    yield "frame_p50", (percentile(frames_ms, 0.5), f"{len(frames_ms)} frames")
+    yield "frame_p99", (percentile(frames_ms, 0.99), "")
     yield "cpu", (spoken.cpu_per_audio_s, "")
     for key, values in (("endpoint", spoken.endpoint_to_final_s), ("end", spoken.end_to_final_s)):
-        yield f"{key}_p50", (measure.percentile(values, 0.5), f"{len(values)} utterances")
-        yield f"{key}_p95", (measure.percentile(values, 0.95), "")
+        yield f"{key}_p50", (percentile(values, 0.5), f"{len(values)} utterances")
+        yield f"{key}_p95", (percentile(values, 0.95), "")
 
 
 def faults(engine, directory, repeats):

@@ -1,21 +1,20 @@
 """What bench/budgets.py measures, each on a real bundle or a real model. Returns plain numbers."""
 
 import os
-import statistics
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import processes, speech
+import known
+
+from rig import processes
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import FRAME_BYTES, Final, SpeechStopped
 from voicetap_bundle import Bundle
 from voicetap_vad import silero
-
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Engine:
 
     engine: str
     model: str
-
-
-def percentile(values: list[float], share: float) -> float:
-    """`share` 0.5 is the median."""
-    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
 
 
 def silero_cost_us(frames: int = 2000) -> list[float]:
@@ -99,28 +93,12 @@ class Speaking:
 
 def speaking(engine: Engine, directory: Path, utterances: int) -> Speaking:
     """A file in real time, with known ends of speech; frames and transcripts heard as any reader would."""
-    path, ends = _with_known_ends(directory, utterances)
-    with Bundle(f"file:{path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
-        return _listen(box, ends)
+    file = known.make(directory, utterances)
+    with Bundle(f"file:{file.path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
+        return _listen(box, [spoken.end_s for spoken in file.spoken])
 
 
-def _with_known_ends(directory: Path, utterances: int) -> tuple[Path, list[int]]:
-    """A wav file and, for each utterance in it, the frame in which its speech ends.
-
-    Five seconds of speech, then 2.5 of silence, as RealtimeSTT was measured with: a decode costs the same however
-    short the utterance is, so CPU per second of audio depends on it.
-    """
-    sentences = [speech.pcm_of(speech.say(text, directory / "sentence.wav").path) for text in speech.SENTENCES]
-    pcm, ends = bytearray(speech.silence(2.5)), []
-    for number in range(utterances):
-        spoken = sentences[number % 10] + sentences[(number + 1) % 10]
-        last = max(index for index, sample in enumerate(memoryview(spoken).cast("h")) if abs(sample) > 300)
-        ends.append((len(pcm) // 2 + last) // (FRAME_BYTES // 2))
-        pcm += spoken + speech.silence(2.5)
-    return speech.write_wav(directory / "known.wav", bytes(pcm)), ends
-
-
-def _listen(box: Bundle, ends: list[int]) -> Speaking:
+def _listen(box: Bundle, ends_s: list[float]) -> Speaking:
     """Frames and transcripts each on a thread of its own, which sleeps until they come, as any reader would."""
     ages_s, stopped_s, finals = [], {}, []
     done = threading.Event()
@@ -128,7 +106,7 @@ def _listen(box: Bundle, ends: list[int]) -> Speaking:
     hearing.start()
     start_s, before_s = time.monotonic(), sum(_cpu_s(box).values())
     with box.tap(events=True) as tap:
-        while len(finals) < len(ends) and time.monotonic() - start_s < 5 * len(ends) + 20:
+        while len(finals) < len(ends_s) and time.monotonic() - start_s < 5 * len(ends_s) + 20:
             heard = tap.next(timeout_s=0.5)
             if isinstance(heard, SpeechStopped):
                 stopped_s[heard.utterance_id] = time.monotonic()
@@ -140,7 +118,7 @@ def _listen(box: Bundle, ends: list[int]) -> Speaking:
     live = [(final, came_s) for final, came_s in finals if final.utterance_id in stopped_s]
     return Speaking(
         frame_to_reader_s=ages_s,
-        end_to_final_s=[came_s - _end_s(final, ends) for final, came_s in live],
+        end_to_final_s=[came_s - _end_s(final, ends_s) for final, came_s in live],
         endpoint_to_final_s=[came_s - stopped_s[final.utterance_id] for final, came_s in live],
         cpu_per_audio_s=cpu_s / audio_s,
     )
@@ -155,8 +133,6 @@ def _hear_frames(box: Bundle, ages_s: list[float], done: threading.Event) -> Non
             ages_s += [(time.monotonic_ns() - frame.captured_ns) / 1e9 for frame in frames]
 
 
-def _end_s(final: Final, ends: list[int]) -> float:
+def _end_s(final: Final, ends_s: list[float]) -> float:
     """When the last speech in it was captured."""
-    frame_s = FRAME_BYTES / 2 / speech.RATE_HZ
-    end = max(end for end in ends if end * frame_s <= final.end_s)
-    return final.ended_ns / 1e9 - (final.end_s - (end + 1) * frame_s)
+    return final.ended_ns / 1e9 - (final.end_s - max(end_s for end_s in ends_s if end_s <= final.end_s))

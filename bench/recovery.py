@@ -21,9 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
 
-from measurements import percentile
 from rich.console import Console
 from rich.table import Table
+from timing import percentile
 
 from rig import speech
 from rig.microphone import VirtualMicrophone

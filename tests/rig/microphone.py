@@ -14,25 +14,28 @@ from pathlib import Path
 import pytest
 
 START_S = 10.0
-_ALSA = """
-pcm.vmic {type pulse device "vmic.monitor" hint {show on}}
-pcm.!default {type pulse}
-ctl.!default {type pulse}
-"""
+RATE_HZ = 16_000
+_ALSA_DEVICE = 'pcm.NAME {type pulse device "NAME.monitor" hint {show on}}\n'
+_ALSA_DEFAULT = "pcm.!default {type pulse}\nctl.!default {type pulse}\n"
 
 
 class VirtualMicrophone:
     """`with VirtualMicrophone() as microphone:` gives `microphone.environment` to the recording process.
 
-    Its devices are `vmic` and `default`. Skips the test where PulseAudio is not installed.
+    Its devices are `vmic`, which is also `default`, and `vmic2` and so on if there are to be more than one. Skips the
+    test where PulseAudio is not installed.
     """
+
+    def __init__(self, count: int = 1):
+        self.devices = [f"vmic{number if number > 1 else ''}" for number in range(1, count + 1)]
 
     def __enter__(self) -> "VirtualMicrophone":
         for program in ("pulseaudio", "paplay", "pactl"):
             if not shutil.which(program):
                 pytest.skip(f"{program} is not installed (apt install pulseaudio pulseaudio-utils)")
         self._directory = Path(tempfile.mkdtemp(prefix="vm-"))  # short: it holds a socket
-        Path(self._directory, "asound.conf").write_text(_ALSA)
+        alsa = "".join(_ALSA_DEVICE.replace("NAME", device) for device in self.devices) + _ALSA_DEFAULT
+        Path(self._directory, "asound.conf").write_text(alsa)
         self.environment = {
             "PULSE_SERVER": f"unix:{self._directory}/native",
             "ALSA_CONFIG_PATH": f"{self._directory}/asound.conf",
@@ -49,9 +52,15 @@ class VirtualMicrophone:
         """Of the sound server, to stop and continue it."""
         return self._server.pid
 
-    def play(self, path: Path) -> subprocess.Popen:
+    def play(self, path: Path, device: str = "vmic") -> subprocess.Popen:
         """Plays a WAV file into the microphone; `wait()` for it, or `kill()` it."""
-        return subprocess.Popen(["paplay", str(path)], env=self._environment())
+        return subprocess.Popen(["paplay", f"--device={device}", str(path)], env=self._environment())
+
+    def record(self, device: str = "vmic") -> subprocess.Popen:
+        """Its `stdout` is what the microphone hears, as raw samples, every few milliseconds, until it is killed."""
+        raw = ("--raw", f"--rate={RATE_HZ}", "--channels=1", "--format=s16le", "--latency-msec=10")
+        command = ["parec", *raw, f"--device={device}.monitor"]
+        return subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE)
 
     def kill(self) -> None:
         """The sound server dies at once, as in a crash."""
@@ -68,11 +77,11 @@ class VirtualMicrophone:
 
     def load_source(self) -> None:
         """Plugs it in again."""
-        self._control("load-module", *_NULL_SINK)
+        self._control("load-module", *_null_sink("vmic"))
 
     def load_other_source(self) -> None:
         """Plugs in a second microphone, which nobody asked for: `other.monitor`."""
-        self._control("load-module", *_NULL_SINK[:1], "sink_name=other", *_NULL_SINK[2:])
+        self._control("load-module", *_null_sink("other"))
 
     def move(self, source: str) -> None:
         """Lets whoever records hear this source from now on."""
@@ -83,9 +92,9 @@ class VirtualMicrophone:
         Path(self._directory, "native").unlink(missing_ok=True)
         server = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=300", "--disable-shm"]
         protocol = f"module-native-protocol-unix auth-anonymous=1 auth-cookie-enabled=0 socket={self._directory}/native"
-        self._server = subprocess.Popen(
-            [*server, "-L", protocol, "-L", " ".join(_NULL_SINK)], env=self._environment(), stderr=subprocess.DEVNULL
-        )
+        modules = [protocol, *(" ".join(_null_sink(device)) for device in self.devices)]
+        loads = [word for module in modules for word in ("-L", module)]
+        self._server = subprocess.Popen([*server, *loads], env=self._environment(), stderr=subprocess.DEVNULL)
         deadline_s = time.monotonic() + START_S
         while subprocess.run(["pactl", "info"], env=self._environment(), capture_output=True).returncode:
             assert time.monotonic() < deadline_s and self._server.poll() is None, "PulseAudio does not start"
@@ -99,4 +108,5 @@ class VirtualMicrophone:
         return dict(os.environ) | private | self.environment
 
 
-_NULL_SINK = ("module-null-sink", "sink_name=vmic", "rate=16000", "channels=1", "format=s16le", "norewinds=1")
+def _null_sink(name: str) -> tuple[str, ...]:
+    return ("module-null-sink", f"sink_name={name}", f"rate={RATE_HZ}", "channels=1", "format=s16le", "norewinds=1")

@@ -1,0 +1,197 @@
+"""How soon text follows speech, and what that costs, for 1, 2, 4, 8 microphones: `.venv/bin/python bench/latency.py`.
+
+Everybody speaks all the time, five seconds and then a pause of 2.5, each into a virtual microphone of their own, heard
+by PyAudio. Times are counted from when a sample can be heard there at the earliest (see playing.py). All that was
+measured goes to bench/results/latency.json; `--plot` draws it into bench/plots/ (matplotlib: requirements-bench.lock), and
+`--draw` does only that, of what was measured last. `--model` takes a CTranslate2 directory: a stand-in of a model costs
+what the real one does, and says nothing. The machine should have nothing else to do.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+
+import known
+import playing
+from cost import MIB, Meter
+from rich.console import Console
+from rich.table import Table
+from subjects import Voicetap
+from timing import Timing, known_values, percentile, timings
+
+from rig.microphone import VirtualMicrophone
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "bench/results/latency.json"
+PLOTS = ROOT / "bench/plots"
+STAGGER_S = 0.9  # between two beginnings: nobody speaks in chorus
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of all sources together; seconds. Each pair is p50 and p95."""
+
+    sources: int
+    said: int  # utterances
+    answered: int  # of these: have a final with text
+    first_interim_s: tuple[float, float] | None
+    committed_s: tuple[float, float] | None
+    endpoint_to_final_s: tuple[float, float] | None
+    final_s: tuple[float, float] | None
+    revised_share: float  # words shown and then changed, per word of the finals
+    early_jobs: int
+    early_used: int
+    interims: str  # how they were degraded at the end
+    cpu_per_audio_s: float
+    cores: float
+    pss_mib: float
+    load: float  # of the machine, when it began
+
+
+def main() -> None:
+    options = parse_arguments()
+    if not options.draw:
+        measure_all(options)
+    rows = [Row(**row) for row in json.loads(RESULT.read_text())["rows"]]
+    Console(width=110).print(table(rows))
+    if options.plot or options.draw:
+        plot(rows)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", default="faster-whisper", help="as in `voicetap up` (default: %(default)s)")
+    parser.add_argument("--model", default="tiny.en", help="as in `voicetap up` (default: %(default)s)")
+    parser.add_argument("--sources", type=int, nargs="+", default=[1, 2, 4, 8], help="how many (default: %(default)s)")
+    parser.add_argument("--utterances", type=int, default=10, help="of each source (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of voicetap.toml")
+    parser.add_argument("--plot", action="store_true", help="draw bench/plots/latency.png and .svg")
+    parser.add_argument("--draw", action="store_true", help="draw them of the last results, and measure nothing")
+    return parser.parse_args()
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    RESULT.parent.mkdir(exist_ok=True)
+    measured = []
+    for sources in options.sources:
+        with tempfile.TemporaryDirectory(prefix="vt-") as directory:
+            measured.append(measure(sources, Path(directory), options))
+        rows, raw = zip(*measured, strict=True)  # after each: whoever ends it early has something
+        found = {"command": sys.argv[1:], "rows": [asdict(row) for row in rows], "utterances": raw}
+        RESULT.write_text(json.dumps(found, indent=1))
+
+
+def measure(sources: int, directory: Path, options: argparse.Namespace) -> tuple[Row, list[dict]]:
+    """The row, and all that it was made of."""
+    files = [
+        known.make(directory, options.utterances, name=f"s{n}", lead_s=known.PAUSE_S + n * STAGGER_S, first=n)
+        for n in range(sources)
+    ]
+    load = os.getloadavg()[0]
+    with VirtualMicrophone(sources) as microphone:
+        os.environ |= microphone.environment
+        specs = [f"s{n}=mic:{device}" for n, device in enumerate(microphone.devices)]
+        settings = dict(each.split("=", 1) for each in options.set)
+        with Voicetap(specs, options.engine, options.model, settings) as voicetap:
+            with Meter(voicetap.find()) as meter:
+                spoken = playing.play(microphone, files, lambda: voicetap.finals() >= sources * options.utterances)
+            status = voicetap.box.status()["sources"]
+    found = []
+    for n, times in enumerate(spoken):
+        found += timings([event for event in voicetap.events if event.source == f"s{n}"], times)
+    return row(sources, found, status, meter, load), [asdict(timing) for timing in found]
+
+
+def row(sources: int, found: list[Timing], status: list[dict], meter: Meter, load: float) -> Row:
+    answered = [timing for timing in found if timing.final_s is not None]
+    return Row(
+        sources=sources,
+        said=len(found),
+        answered=len(answered),
+        first_interim_s=both(timing.first_interim_s for timing in answered),
+        committed_s=both(late_s for timing in answered for late_s in timing.committed_s),
+        endpoint_to_final_s=both(timing.endpoint_to_final_s for timing in answered),
+        final_s=both(timing.final_s for timing in answered),
+        revised_share=sum(timing.revised for timing in found) / max(1, sum(timing.words for timing in found)),
+        early_jobs=sum(source["early_jobs"] for source in status),
+        early_used=sum(source["early_used"] for source in status),
+        interims=status[0].get("interims", ""),
+        cpu_per_audio_s=meter.cpu_s / meter.seconds / sources,
+        cores=meter.cpu_s / meter.seconds,
+        pss_mib=meter.peak_pss_bytes / MIB,
+        load=load,
+    )
+
+
+def both(values) -> tuple[float, float] | None:
+    values = known_values(values)
+    return (percentile(values, 0.5), percentile(values, 0.95)) if values else None
+
+
+def table(rows: list[Row]) -> Table:
+    shown = Table(title="seconds: p50 / p95")
+    shown.add_column("sources")
+    for each in rows:
+        shown.add_column(str(each.sources), justify="right")
+    lines = {
+        "utterances answered": lambda row: f"{row.answered} of {row.said}",
+        "onset → first interim": lambda row: pair(row.first_interim_s),
+        "word spoken → committed": lambda row: pair(row.committed_s),
+        "endpoint → final": lambda row: pair(row.endpoint_to_final_s),
+        "end of speech → final": lambda row: pair(row.final_s),
+        "words shown and revised (UPWR)": lambda row: f"{row.revised_share:.2f}",
+        "early decodes wasted": lambda row: f"{row.early_jobs - row.early_used} of {row.early_jobs}",
+        "interims, at the end": lambda row: row.interims or "-",
+        "CPU seconds per second of audio": lambda row: f"{row.cpu_per_audio_s:.2f}",
+        "cores in use": lambda row: f"{row.cores:.2f}",
+        "memory of everything (PSS), MiB": lambda row: f"{row.pss_mib:.0f}",
+        "load of the machine before": lambda row: f"{row.load:.1f}",
+    }
+    for title, text in lines.items():
+        shown.add_row(title, *map(text, rows))
+    return shown
+
+
+def pair(values: tuple[float, float] | None) -> str:
+    return f"{values[0]:.2f} / {values[1]:.2f}" if values else "-"
+
+
+def plot(rows: list[Row]) -> None:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams |= {"svg.hashsalt": "voicetap", "svg.fonttype": "none", "font.size": 10}
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    latency, cost = figure.subplots(1, 2)
+    curves = {"end of speech → final": "final_s", "endpoint → final": "endpoint_to_final_s"}
+    curves |= {"onset → first interim": "first_interim_s", "word → committed": "committed_s"}
+    for label, name in curves.items():
+        draw(latency, label, [(each.sources, getattr(each, name)) for each in rows if getattr(each, name)])
+    cost.plot([each.sources for each in rows], [each.cores for each in rows], "o-", color="black")
+    latency.set(ylabel="seconds: p50, and up to p95", xlabel="microphones, all in use", ylim=(0, None))
+    cost.set(ylabel="cores in use", xlabel="microphones, all in use", ylim=(0, None))
+    for axes in (latency, cost):
+        axes.set_xticks([each.sources for each in rows])
+        axes.grid(alpha=0.3)
+    latency.legend(fontsize="small")
+    PLOTS.mkdir(exist_ok=True)
+    figure.savefig(PLOTS / "latency.png", dpi=110)
+    figure.savefig(PLOTS / "latency.svg", metadata={"Date": None})
+
+
+def draw(axes, label: str, points: list[tuple[int, tuple[float, float]]]) -> None:
+    if points:
+        sources, values = zip(*points, strict=True)
+        p50_s, p95_s = zip(*values, strict=True)
+        (line,) = axes.plot(sources, p50_s, "o-", label=label)
+        axes.fill_between(sources, p50_s, p95_s, alpha=0.15, color=line.get_color(), linewidth=0)
+
+
+if __name__ == "__main__":
+    main()
