@@ -2,7 +2,7 @@
 
 Everybody speaks all the time, five seconds and then a pause of 2.5, each into a virtual microphone of their own, heard
 by PyAudio. Times are counted from when a sample can be heard there at the earliest (see playing.py). All that was
-measured goes to bench/results/latency.json; `--plot` draws it into bench/plots/ (matplotlib: requirements-bench.lock), and
+measured goes to bench/results/latency.json. `--plot` draws it into bench/plots/ (matplotlib: requirements-bench.lock);
 `--draw` does only that, of what was measured last. `--model` takes a CTranslate2 directory: a stand-in of a model costs
 what the real one does, and says nothing. The machine should have nothing else to do.
 """
