@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from rig.processes import eventually, output_of
 from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 from voicetap_transcribe import engine as engines
+from voicetap_transcribe import guards, whisper, windows
 from voicetap_transcribe import hub as weights
-from voicetap_transcribe import whisper, windows
 from voicetap_transcribe.engine import Abandoned, ModelUnavailable, Options
 from voicetap_transcribe.sphinx import PocketSphinx
 from voicetap_transcribe.whisper import FasterWhisper
@@ -287,6 +288,21 @@ def test_weights_that_hear_in_short_windows_are_shown_short_ones(model, shown):
     assert shown == [500]
 
 
+@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
+def test_weights_that_learned_to_hear_in_short_windows_do(tmp_path, shown):
+    model = tmp_path / "micro"
+    model.mkdir()
+    for path in REAL_MODEL.iterdir():
+        shutil.copyfile(path, model / path.name)
+    declare_short(model)
+    engine = whisper_on(model)
+    assert (
+        engine.transcribe(spoken("turn on the bedroom light", tmp_path, "slt"), Options()).text.split()[-1] == "light"
+    )
+    engine.close()
+    assert shown == [3000, 300, 400]
+
+
 def test_weights_that_only_claim_to_are_found_out(model, shown, monkeypatch, caplog):
     declare_short(model)
     heard = FasterWhisper._generate
@@ -349,6 +365,17 @@ def test_whisper_hears_words(tmp_path):
     result = engine.transcribe(spoken("turn on the kitchen light", tmp_path, "slt"), Options())
     engine.close()
     assert result.text.strip() == "turn on the kitchen light"
+
+
+@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
+def test_noise_and_silence_are_no_text():
+    engine = whisper_on(REAL_MODEL)
+    noise = np.random.default_rng(0).normal(0, 1500, 5 * 16_000)
+    for sound in (0 * noise, noise, np.cumsum(noise) / 100):
+        for seconds in (1, 5):
+            result = engine.transcribe(sound[: seconds * 16_000].astype("<i2").tobytes(), Options())
+            assert guards.judge(result, seconds) == guards.Verdict("", (), "no_speech")
+    engine.close()
 
 
 # ---- pocketsphinx
