@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rig.said import final, gap, id_of, interim, started
 from voicetap.messages import Status, Word
 from voicetap_journal.clean import MAX_LABEL, MAX_TEXT, clean
-from voicetap_journal.live import MAX_UTTERANCES, Live
+from voicetap_journal.live import MAX_REMEMBERED, Live
 from voicetap_journal.order import MAX_WAITING, Order
 
 WAIT_S = 30.0
@@ -125,8 +125,9 @@ def test_live_messages_are_passed_on_only_while_they_are_news():
     live = Live(finals.__contains__)
     assert not live.is_news(interim(1, revision=9)), "its text is out"
     assert not live.is_news(started(1))
-    assert [live.is_news(interim(2, revision)) for revision in (1, 3, 2, 3, 4)] == [True, True, False, False, True]
+    assert not live.is_news(interim(2, revision=1)), "nor did it begin while we listened"
     assert [live.is_news(started(2)) for _ in range(2)] == [True, False]
+    assert [live.is_news(interim(2, revision)) for revision in (1, 3, 2, 3, 4)] == [True, True, False, False, True]
     status = Status(source="mic", state="lost", detail="", wall_ns=1)
     assert live.is_news(status) and live.is_news(status)
 
@@ -134,6 +135,7 @@ def test_live_messages_are_passed_on_only_while_they_are_news():
 def test_what_was_published_as_committed_is_never_taken_back():
     """A vad that was restarted has to agree with the one before it first."""
     live = Live(lambda utterance_id: False)
+    live.is_news(started(1))
     words = ("", "turn on", "", "turn off", "turn on the", "turn")
     said = [replace(interim(1, revision), committed_text=text) for revision, text in enumerate(words, 1)]
     assert [live.is_news(each) for each in said] == [True, True, False, False, True, False]
@@ -141,9 +143,10 @@ def test_what_was_published_as_committed_is_never_taken_back():
 
 def test_live_forgets_old_utterances():
     live = Live(lambda utterance_id: False)
-    for number in range(10 * MAX_UTTERANCES):
+    for number in range(10 * MAX_REMEMBERED):
+        live.is_news(started(number))
         live.is_news(interim(number))
-    assert len(live._newest) <= MAX_UTTERANCES
+    assert len(live._newest) <= MAX_REMEMBERED
 
 
 def test_cleaning_leaves_words_and_removes_what_a_terminal_would_obey():

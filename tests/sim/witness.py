@@ -12,6 +12,7 @@ from voicetap.messages import (
     Final,
     Gap,
     HistoryRequest,
+    Interim,
     Job,
     ReplayRequest,
     SpeechStarted,
@@ -32,6 +33,9 @@ SOMETIMES = (  # has to happen in some runs, or the simulation shows nothing
     "history asked for",
     "published while the disk is full",
     "gap bridged",
+    "job: early",
+    "job: interim",
+    "Interim published",
     "cut: silence",
     "cut: soft_limit",
     "cut: hard_limit",
@@ -58,6 +62,7 @@ class Witness:
         self.published: dict[int, UtteranceId] = {}
         self._senders: dict[UtteranceId, set[int]] = defaultdict(set)  # process ids
         self._acknowledged: set[UtteranceId] = set()
+        self._committed_text: dict[UtteranceId, str] = {}  # published
         self.happened: Counter[str] = Counter()
         self.violations: list[str] = []
 
@@ -90,6 +95,7 @@ class Witness:
                 self.count("frames asked for again")
             case Job():
                 self.count(f"cut: {message.cut_reason}")
+                self.count(f"job: {message.purpose}")
                 self.count("job handed out again", message.attempt > 0)
                 self.count("gap bridged", message.gap_s > 0)
             case Committed():
@@ -97,8 +103,19 @@ class Witness:
                 self._acknowledged.add(message.utterance_id)
             case HistoryRequest():
                 self.count("history asked for")
+            case Interim() if sender.link.name == "transcript":
+                self._interim(message)
             case Final() | Failed() | Gap():
                 self._entry(sender, message)
+
+    def _interim(self, interim: Interim) -> None:
+        self.count("Interim published")
+        committed_text = self._committed_text.get(interim.utterance_id, "")
+        if not interim.committed_text.startswith(committed_text):
+            self.violated(f"{interim} takes back {committed_text!r}")
+        if interim.utterance_id in self.published.values():
+            self.violated(f"{interim} comes after its entry")
+        self._committed_text[interim.utterance_id] = interim.committed_text
 
     def _entry(self, sender: "Sender", entry: Entry) -> None:
         if sender.link.name == "results":

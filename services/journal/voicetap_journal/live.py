@@ -1,8 +1,8 @@
 """What is published beside the entries, unsequenced and unstored: pure, no socket, no clock.
 
 Only what is newest is worth publishing: nothing about an utterance whose text is out, no older revision of its
-words, no event twice (a restarted vad tells again what it sees again). And what was published as committed stays:
-a restarted vad does not know what it was.
+words, no event twice (a restarted vad tells again what it sees again). And what was published as committed stays: a
+restarted vad does not know what it was; nor does a restarted journal, which tells nothing of an utterance begun before.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from voicetap.codec import UtteranceId
 from voicetap.messages import Interim, SpeechStarted, SpeechStopped, Status
 
-MAX_UTTERANCES = 256  # of which it is remembered what was newest
+MAX_REMEMBERED = 512  # messages: of an utterance at most three
 
 LiveMessage = Interim | SpeechStarted | SpeechStopped | Status
 
@@ -28,14 +28,25 @@ class Live:
             return True
         if self._is_final(message.utterance_id):
             return False
-        key = message.utterance_id, type(message)
-        is_interim = isinstance(message, Interim)
-        revision, committed_text = (message.revision, message.committed_text) if is_interim else (0, "")
-        known_revision, known_text = self._newest.get(key, (-1, ""))
-        if revision <= known_revision or not committed_text.startswith(known_text):
+        return self._is_newer(message) if isinstance(message, Interim) else self._is_first(message)
+
+    def _is_first(self, event: SpeechStarted | SpeechStopped) -> bool:
+        key = event.utterance_id, type(event)
+        is_first = key not in self._newest
+        self._remember(key, (0, ""))
+        return is_first
+
+    def _is_newer(self, interim: Interim) -> bool:
+        key = interim.utterance_id, Interim
+        has_begun = (interim.utterance_id, SpeechStarted) in self._newest
+        revision, committed_text = self._newest.get(key, (-1, ""))
+        if not has_begun or interim.revision <= revision or not interim.committed_text.startswith(committed_text):
             return False
-        self._newest[key] = revision, committed_text
-        self._newest.move_to_end(key)
-        if len(self._newest) > MAX_UTTERANCES:
-            self._newest.popitem(last=False)
+        self._remember(key, (interim.revision, interim.committed_text))
         return True
+
+    def _remember(self, key: tuple[UtteranceId, type], newest: tuple[int, str]) -> None:
+        self._newest[key] = newest
+        self._newest.move_to_end(key)
+        if len(self._newest) > MAX_REMEMBERED:
+            self._newest.popitem(last=False)
