@@ -296,11 +296,10 @@ def test_weights_that_learned_to_hear_in_short_windows_do(tmp_path, shown):
         shutil.copyfile(path, model / path.name)
     declare_short(model)
     engine = whisper_on(model)
-    assert (
-        engine.transcribe(spoken("turn on the bedroom light", tmp_path, "slt"), Options()).text.split()[-1] == "light"
-    )
+    pcm = spoken("turn on the kitchen light", tmp_path, "slt")
+    assert engine.transcribe(pcm, Options()).text.strip() == "turn on the kitchen light"
     engine.close()
-    assert shown == [3000, 300, 400]
+    assert shown == [3000, 300, 300]
 
 
 def test_weights_that_only_claim_to_are_found_out(model, shown, monkeypatch, caplog):
