@@ -14,7 +14,7 @@ def plan(cost_s: float, speakers: int = 1, workers: int = 1, is_late: bool = Fal
 
 def test_the_period_keeps_the_cost_within_the_share():
     assert plan(0.1) == Plan(FULL, MIN_PERIOD_S)
-    assert plan(0.3) == Plan(FULL, 0.6)
+    assert plan(0.3) == plan(0.3, speakers=0) == Plan(FULL, 0.6)
     assert plan(0.3, speakers=2) == Plan(SLOWER, 1.2)
     assert plan(0.3, speakers=2, workers=2) == Plan(SLOWER, 0.6)
 

@@ -36,6 +36,13 @@ MUTATIONS = (
         "test_journal_order.py::test_every_entry_is_released_once_and_in_order_whatever_order_they_come_in",
     ),
     Mutation(
+        "committed words are taken back",
+        f"{_JOURNAL}/live.py",
+        " or not interim.committed_text.startswith(committed_text)",
+        "",
+        "test_journal_order.py::test_what_was_published_as_committed_is_never_taken_back",
+    ),
+    Mutation(
         "no re-dispatch in the outbox",
         f"{_VAD}/outbox.py",
         "if item.worker and now_s - item.seen_s > self.lease_s:",

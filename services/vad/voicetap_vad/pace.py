@@ -34,7 +34,7 @@ class Pace:
         if is_late or not workers:
             return Plan(OFF)
         alone_s = max(MIN_PERIOD_S, self._cost_s / (self._share * workers))
-        together_s = max(MIN_PERIOD_S, self._cost_s * speakers / (self._share * workers))
+        together_s = max(alone_s, self._cost_s * speakers / (self._share * workers))
         if together_s <= MAX_PERIOD_S:
             return Plan(FULL if together_s == alone_s else SLOWER, together_s)
         return Plan(NEWEST, alone_s) if alone_s <= MAX_PERIOD_S else Plan(OFF)
