@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Row:
     revised_share: float  # words shown and then changed, per word of the finals
     early_jobs: int
     early_used: int
-    interims: str  # how they were degraded at the end
+    interims: dict[str, float]  # how they were degraded, and for what share of the time
     cpu_per_audio_s: float
     cores: float
     pss_mib: float
@@ -99,16 +100,22 @@ def measure(sources: int, directory: Path, options: argparse.Namespace) -> tuple
         specs = [f"s{n}=mic:{device}" for n, device in enumerate(microphone.devices)]
         settings = dict(each.split("=", 1) for each in options.set)
         with Voicetap(specs, options.engine, options.model, settings) as voicetap:
+            levels = Counter()
             with Meter(voicetap.find()) as meter:
-                spoken = playing.play(microphone, files, lambda: voicetap.finals() >= sources * options.utterances)
+                spoken = playing.play(
+                    microphone,
+                    files,
+                    is_complete=lambda: voicetap.finals() >= sources * options.utterances,
+                    look=lambda: levels.update({voicetap.box.status()["sources"][0]["interims"]: 1}),
+                )
             status = voicetap.box.status()["sources"]
     found = []
     for n, times in enumerate(spoken):
         found += timings([event for event in voicetap.events if event.source == f"s{n}"], times)
-    return row(sources, found, status, meter, load), [asdict(timing) for timing in found]
+    return row(sources, found, status, levels, meter, load), [asdict(timing) for timing in found]
 
 
-def row(sources: int, found: list[Timing], status: list[dict], meter: Meter, load: float) -> Row:
+def row(sources: int, found: list[Timing], status: list[dict], levels: Counter, meter: Meter, load: float) -> Row:
     answered = [timing for timing in found if timing.final_s is not None]
     return Row(
         sources=sources,
@@ -121,7 +128,7 @@ def row(sources: int, found: list[Timing], status: list[dict], meter: Meter, loa
         revised_share=sum(timing.revised for timing in found) / max(1, sum(timing.words for timing in found)),
         early_jobs=sum(source["early_jobs"] for source in status),
         early_used=sum(source["early_used"] for source in status),
-        interims=status[0].get("interims", ""),
+        interims={level: count / levels.total() for level, count in levels.most_common()},
         cpu_per_audio_s=meter.cpu_s / meter.seconds / sources,
         cores=meter.cpu_s / meter.seconds,
         pss_mib=meter.peak_pss_bytes / MIB,
@@ -147,7 +154,9 @@ def table(rows: list[Row]) -> Table:
         "end of speech → final": lambda row: pair(row.final_s),
         "words shown and revised (UPWR)": lambda row: f"{row.revised_share:.2f}",
         "early decodes wasted": lambda row: f"{row.early_jobs - row.early_used} of {row.early_jobs}",
-        "interims, at the end": lambda row: row.interims or "-",
+        "interims: level, share of the time": lambda row: "\n".join(
+            f"{level or 'none'} {share:.0%}" for level, share in row.interims.items()
+        ),
         "CPU seconds per second of audio": lambda row: f"{row.cpu_per_audio_s:.2f}",
         "cores in use": lambda row: f"{row.cores:.2f}",
         "memory of everything (PSS), MiB": lambda row: f"{row.pss_mib:.0f}",

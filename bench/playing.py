@@ -17,6 +17,7 @@ from known import Known, Spoken
 from rig.microphone import VirtualMicrophone
 from rig.speech import RATE_HZ
 
+LOOK_EVERY_S = 1.0
 PATIENCE_S = 20.0  # for what was not published when all was played
 
 
@@ -60,17 +61,24 @@ class Recorder:
 
 
 def play(
-    microphone: VirtualMicrophone, files: Sequence[Known], is_complete: Callable[[], bool]
+    microphone: VirtualMicrophone,
+    files: Sequence[Known],
+    is_complete: Callable[[], bool],
+    look: Callable[[], None] = lambda: None,
 ) -> list[tuple[Spoken, ...]]:
-    """One file per device, all at once, until everything about them has been published. When it was spoken."""
+    """One file per device, all at once, until everything about them has been published. Returns when it was spoken.
+
+    `look` is called now and then while they are played.
+    """
     with ExitStack() as stack:
         recorders = [stack.enter_context(Recorder(microphone, device)) for device in microphone.devices[: len(files)]]
         players = [
             stack.enter_context(microphone.play(known.path, device))
             for known, device in zip(files, microphone.devices, strict=False)
         ]
-        for player in players:
-            player.wait()
+        while any(player.poll() is None for player in players):
+            look()
+            time.sleep(LOOK_EVERY_S)
         deadline_s = time.monotonic() + PATIENCE_S
         while not is_complete() and time.monotonic() < deadline_s:
             time.sleep(0.1)
