@@ -1,10 +1,14 @@
 """Early and interim jobs: who gets them, what becomes of them, and that no final waits for one."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Job, JournalHead, WorkerReport
-from voicetap_vad.outbox import Attempt, Effect, Outbox, Send
+from voicetap.messages import Committed, Job, JournalHead, WorkerReport
+from voicetap_vad.outbox import Attempt, Effect, Event, Outbox, Send
 
 LEASE_S = 1.0
 EARLY, INTERIM, FINAL = "early", "interim", "final"
@@ -155,3 +159,67 @@ def test_a_worker_that_was_given_an_interim_by_a_vad_before_us_is_busy(outbox):
     outbox.step(report("w1", 5, job(1, INTERIM)), 0.0)
     assert not outbox.has_room(EARLY, 0.0)
     assert sent(outbox.step(job(2), 0.1)) == []
+
+
+class Shop:
+    """Three sources and three workers. A pause has the same span as an end, so each final was heard early or not."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
+        self.outbox.step(JournalHead(journal_id="j", first_seq=1, next_seq=1), 0.0)
+        self.hands: dict[str, list[Job]] = {f"w{number}": [] for number in range(3)}
+        self.finals, self.sent = 0, []
+        self._received = dict.fromkeys(self.hands, 0)
+        self._heard: dict[UtteranceId, str] = {}
+        self._numbers = [1, 1, 1]
+        for name in self.hands:
+            self.report(name)
+
+    def say(self, purpose: str, which: int) -> None:
+        """Something of a source. A final is its end."""
+        if purpose == FINAL or self.outbox.has_room(purpose, 0.0):
+            self.step(job(self._numbers[which], purpose, f"s{which}"))
+        self.finals += purpose == FINAL
+        self._numbers[which] += purpose == FINAL
+
+    def finish(self, name: str) -> None:
+        for done in self.hands[name][:1]:
+            self.hands[name].remove(done)
+            if done.purpose == FINAL:
+                self.step(Committed(utterance_id=done.utterance_id, journal_seq=1))
+        self.report(name)
+
+    def report(self, name: str) -> None:
+        jobs = self.hands[name]
+        owed = tuple(job.utterance_id for job in jobs if job.purpose == FINAL)
+        self.step(replace(report(name, self._received[name], jobs[0] if jobs else None), holding=owed))
+
+    def step(self, event: Event) -> None:
+        for effect in self.outbox.step(event, 0.0):
+            if isinstance(effect, Send):
+                self.check(effect.worker, effect.job)
+                self.hands[effect.worker].append(effect.job)
+                self._received[effect.worker] += 1
+
+    def check(self, name: str, given: Job) -> None:
+        has_heard = given.purpose == FINAL and self._heard.get(given.utterance_id) == name
+        is_anybody_idle = not all(self.hands.values())
+        gives_way = given.purpose != INTERIM and [job.purpose for job in self.hands[name]] == [INTERIM]
+        assert not self.hands[name] or has_heard or (gives_way and not is_anybody_idle)
+        if given.purpose == FINAL:
+            self.sent.append(given.utterance_id)
+        elif given.purpose == EARLY:
+            self._heard[given.utterance_id] = name
+
+
+@given(st.lists(st.tuples(st.sampled_from([EARLY, INTERIM, FINAL, "done", "done"]), st.integers(0, 2)), max_size=80))
+def test_nobody_has_a_second_job_while_another_is_idle_and_every_final_is_sent_once(steps):
+    shop = Shop()
+    for what, which in steps:
+        if what == "done":
+            shop.finish(f"w{which}")
+        else:
+            shop.say(what, which)
+    while busy := [name for name, jobs in shop.hands.items() if jobs]:
+        shop.finish(busy[0])
+    assert len(shop.sent) == len(set(shop.sent)) == shop.finals
