@@ -176,6 +176,17 @@ def test_a_cut_of_which_only_the_beginning_can_be_had_again_is_failed(tmp_path):
     assert (failed.utterance_id, failed.reason) == (cut.utterance_id, "overrun")
 
 
+def test_what_was_overwritten_before_a_gap_that_was_said_already_is_said_once(tmp_path):
+    ring = ring_of([(0, 20, 0), (95, 40, 0), (95, 40, 3000)])
+    (started, gap) = (message for message in live(ring, str(tmp_path), 70) if isinstance(message, SpeechStarted | Gap))
+    kept = {seq: frame for seq, frame in ring.items() if seq >= 50}
+    failed, overrun = (message for message in live(kept, str(tmp_path), 1) if isinstance(message, ENTRIES))
+    assert (failed.utterance_id, failed.reason) == (started.utterance_id, "overrun")
+    assert (overrun.reason, overrun.start_s, overrun.end_s) == ("overrun", started.start_s, 50 * FRAME_SAMPLES / 16_000)
+    again = [message.utterance_id.number for message in live(kept, str(tmp_path)) if isinstance(message, Gap)]
+    assert again == [], "nor is the device's, once more"
+
+
 def test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech():
     """capture was frozen: wherever that was, every frame of speech is in a job, even those too few for an onset."""
     ring = ring_of([(0, 20, 0), (95, 25, 0), (0, 40, 0)])

@@ -90,7 +90,7 @@ def _of_stream(frames: list[AudioFrame], entries: list[Entry], unknown: list[ran
     gaps = [Span(entry) for entry in entries if isinstance(entry, Gap)]
     whole = dict(_whole_words(frames))
     yield from _overlaps([span for span in utterances if span.entry.reason != "cuts_lost"])  # where it was nobody knows
-    yield from _overlaps([gap for gap in gaps if not _is_overrun_later(gap, gaps)])
+    yield from _overlaps(sorted((gap for gap in gaps if not _is_overrun_later(gap, gaps)), key=lambda gap: gap.start))
     yield from _wrong_gaps(frames, gaps, unknown)
     yield from _wrong_texts(frames, utterances, whole)
     places = [*utterances, *(gap for gap in gaps if gap.entry.reason == "overrun")]

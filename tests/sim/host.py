@@ -35,7 +35,7 @@ class Host:
         self._world = world
         self._pids = 100
         self.programs: dict[str, Program] = {}
-        self.restarts = True
+        self.stopped: set[str] = set()  # services that are not started any more
 
     def add(self, name: str, service: str, make: Callable[[Process], Shell]) -> None:
         self.programs[name] = Program(name, service, make)
@@ -43,7 +43,7 @@ class Host:
 
     def start(self, name: str) -> None:
         program = self.programs[name]
-        if program.process or not self.restarts:
+        if program.process or program.service in self.stopped:
             return
         now_s = self._world.timeline.now_s
         program.starts_s = [*program.starts_s[-9:], now_s]

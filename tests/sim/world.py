@@ -96,6 +96,8 @@ class World:
                     self.witness.violations += checks.violations(self)
             except (ViolationError, EndlessError) as violation:
                 self.witness.violated(str(violation))
+            except Exception:  # noqa: BLE001  of the simulation's own; it must not hide which world it was
+                self.witness.violated(traceback.format_exc())
             finally:
                 self._clear()
         return self.witness
@@ -200,9 +202,10 @@ class World:
         """As supervisord does it: one after the other, each in its time."""
         self._wait(self._is_well, DRAIN_S, "well")
         runtime.say_stopping(Path(self.directory), is_whole=True)
-        self.host.restarts = False
         for service, patience_s in STOPS.items():
-            running = [program.process for program in self.host.programs.values() if program.service == service]
+            self.host.stopped.add(service)
+            programs = [program for program in self.host.programs.values() if program.service == service]
+            running = [program.process for program in programs if program.process]
             for process in running:
                 process.terminate()
             self._wait(partial(_are_dead, running), patience_s, f"{service} stopped")
@@ -227,7 +230,7 @@ class World:
         return f"{alive}; vad: {vad and vad.node.sources}; {len(self.stored())} stored, {kept} read"
 
     def _clear(self) -> None:
-        self.host.restarts = False
+        self.host.stopped |= {program.service for program in self.host.programs.values()}
         for program in self.host.programs.values():
             if program.process:
                 program.process.kill()

@@ -62,5 +62,5 @@ class Decisions:
         number = self.new_number()
         gap = Cut(self.mark.stream, number, GAP, seq, seq, seq, start_position, end_position, wall_ns, 0, reason)
         self._cuts.put(gap)
-        self.note(gaps=self.mark.gaps + 1, gap_seq=seq)
+        self.note(gaps=self.mark.gaps + 1, gap_seq=max(seq, self.mark.gap_seq))
         return entry_of(self._source, gap)

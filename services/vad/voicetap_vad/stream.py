@@ -193,13 +193,17 @@ class Stream:
 
     def _hear_gap(self, frame: AudioFrame) -> list[Said]:
         said = []
-        if frame.position - self._decided_end >= self._endpoint_samples:
+        is_long = frame.position - self._decided_end >= self._endpoint_samples
+        is_lost = is_long and frame.seq > self._decided_to_seq  # not the device's doing, even if a gap of its is in it
+        if is_long:
             said += self.close("source_lost")  # a shorter one is bridged, with silence
             self._decisions.note(cut_off=False)
-        if frame.seq > self._decisions.mark.gap_seq:
-            reason = frame.gap_reason or "overrun"
+        if is_lost or frame.seq > self._decisions.mark.gap_seq:
+            reason = "overrun" if is_lost else frame.gap_reason or "overrun"
             gap = self._decisions.add_gap(frame.seq, self._decided_end, frame.position, frame.wall_ns, reason)
             said.append(gap)
+        if is_lost:
+            self._decisions.note(seq=frame.seq, position=frame.position)
         return said
 
     def _probability(self, frame: AudioFrame) -> float:
