@@ -44,7 +44,7 @@ class Guessing:
     def _paused(self) -> Stream | None:
         """Whose pause is the oldest that was not heard."""
         paused = [stream for stream in self._open() if stream.paused_ns() is not None]
-        return min(paused, key=Stream.paused_ns, default=None)
+        return min(paused, key=lambda stream: stream.paused_ns(), default=None)
 
     def _plan(self, now_s: float) -> Plan:
         return self._pace.plan(len(self._open()), self._outbox.worker_count(now_s), self._outbox.is_late(now_s))

@@ -1,0 +1,124 @@
+"""Of several sources: whose pause is decoded first, and whose words while they are spoken."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from rig.said import id_of
+from voicetap.codec import UtteranceId
+from voicetap.messages import Job, JournalHead, WorkerReport
+from voicetap_vad.guessing import Guessing
+from voicetap_vad.outbox import Outbox, Send
+from voicetap_vad.pace import NEWEST, Pace
+
+EARLY, INTERIM = "early", "interim"
+
+
+@dataclass
+class Draft:
+    utterance_id: UtteranceId
+    onset_ns: int
+
+
+@dataclass
+class Stream:
+    """A listener with its open stream: paused since then, or so overdue. What it was asked for is in `asked`."""
+
+    source: str
+    onset_ns: int = 0
+    paused: int | None = None
+    late: float = float("-inf")
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.draft = Draft(id_of(1, self.source), self.onset_ns)
+        self.open_stream = self
+
+    def paused_ns(self) -> int | None:
+        return self.paused
+
+    def overdue(self, period_s: float) -> float:
+        return self.late - period_s
+
+    def early(self) -> Job:
+        self.paused = None
+        return self._job(EARLY)
+
+    def interim(self) -> Job:
+        self.late = float("-inf")
+        return self._job(INTERIM)
+
+    def _job(self, purpose: str) -> Job:
+        self.asked.append(purpose)
+        span = {"start_position": 0, "end_position": 1, "ended_ns": 0, "wall_ns": 0}
+        return Job(utterance_id=self.draft.utterance_id, attempt=0, cut_reason="", pcm=b"", purpose=purpose, **span)
+
+
+class Delivery:
+    """In place of the one with sockets."""
+
+    def __init__(self, workers: int):
+        self.outbox = Outbox(lease_s=1.0, max_attempts=3, max_held_s=10.0, started_s=0.0)
+        self.sent: list[tuple[str, str]] = []
+        self.step(JournalHead(journal_id="j", first_seq=1, next_seq=1), 0.0)
+        for number in range(workers):
+            report = {"state": "ready", "received": 0, "decoding": (), "holding": ()}
+            self.step(WorkerReport(worker=f"w{number}", boot_id="b1", **report), 0.0)
+
+    def step(self, event: object, now_s: float) -> None:
+        sent = [effect.job for effect in self.outbox.step(event, now_s) if isinstance(effect, Send)]
+        self.sent += [(job.utterance_id.source, job.purpose) for job in sent]
+
+
+def handed_out(streams: list[Stream], workers: int, pace: Pace | None) -> list[tuple[str, str]]:
+    delivery = Delivery(workers)
+    Guessing(streams, delivery, pace).turn(0.0)
+    return delivery.sent
+
+
+def costly(cost_s: float) -> Pace:
+    pace = Pace(share=0.5)
+    pace.hear(cost_s)
+    return pace
+
+
+def test_pauses_come_first_the_oldest_before_the_others():
+    streams = [Stream("a", late=9), Stream("b", paused=20), Stream("c", paused=10)]
+    assert handed_out(streams, 1, Pace(0.5)) == [("c", EARLY)]
+    assert handed_out([Stream("a", late=9), Stream("b", paused=20), Stream("c", paused=10)], 3, Pace(0.5)) == [
+        ("c", EARLY),
+        ("b", EARLY),
+        ("a", INTERIM),
+    ]
+
+
+def test_the_most_overdue_interim_is_made_first_and_none_too_soon():
+    streams = [Stream("a", late=1), Stream("b", late=3), Stream("c", late=0.1)]
+    assert handed_out(streams, 3, Pace(0.5)) == [("b", INTERIM), ("a", INTERIM)]
+    assert streams[2].asked == []
+
+
+def test_no_interims_where_there_are_to_be_none():
+    assert handed_out([Stream("a", late=9), Stream("b", paused=5)], 2, None) == [("b", EARLY)]
+
+
+@pytest.mark.parametrize("cost_s", [1.0, 1.4])
+def test_under_load_only_who_began_last_has_any(cost_s):
+    streams = [Stream("a", onset_ns=1, late=99), Stream("b", onset_ns=3, late=9), Stream("c", onset_ns=2, late=99)]
+    pace = costly(cost_s)
+    assert pace.plan(3, 1, is_late=False).level == NEWEST
+    assert handed_out(streams, 1, pace) == [("b", INTERIM)]
+
+
+def test_under_more_load_nobody_has():
+    assert handed_out([Stream("a", late=99)], 1, costly(9.0)) == []
+
+
+def test_one_that_is_already_heard_waits():
+    stream = Stream("a", late=9)
+    delivery = Delivery(2)
+    guessing = Guessing([stream], delivery, Pace(0.5))
+    guessing.turn(0.0)
+    stream.late = 9
+    guessing.turn(0.0)
+    assert delivery.sent == [("a", INTERIM)]
