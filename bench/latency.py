@@ -35,6 +35,15 @@ STAGGER_S = 0.9  # between two beginnings: nobody speaks in chorus
 
 
 @dataclass(frozen=True)
+class Guesses:
+    """What was decoded before it was known to be final."""
+
+    early_jobs: int
+    early_used: int  # the others were wasted
+    interims: dict[str, float]  # how they were degraded, and for what share of the time
+
+
+@dataclass(frozen=True)
 class Row:
     """Of all sources together; seconds. Each pair is p50 and p95."""
 
@@ -46,10 +55,7 @@ class Row:
     endpoint_to_final_s: tuple[float, float] | None
     final_s: tuple[float, float] | None
     revised_share: float  # words shown and then changed, per word of the finals
-    early_jobs: int
-    early_used: int
-    interims: dict[str, float]  # how they were degraded, and for what share of the time
-    cpu_per_audio_s: float
+    guesses: Guesses
     cores: float
     pss_mib: float
     load: float  # of the machine, when it began
@@ -59,7 +65,7 @@ def main() -> None:
     options = parse_arguments()
     if not options.draw:
         measure_all(options)
-    rows = [Row(**row) for row in json.loads(RESULT.read_text())["rows"]]
+    rows = [Row(**row | {"guesses": Guesses(**row["guesses"])}) for row in json.loads(RESULT.read_text())["rows"]]
     Console(width=110).print(table(rows))
     if options.plot or options.draw:
         plot(rows)
@@ -100,22 +106,34 @@ def measure(sources: int, directory: Path, options: argparse.Namespace) -> tuple
         specs = [f"s{n}=mic:{device}" for n, device in enumerate(microphone.devices)]
         settings = dict(each.split("=", 1) for each in options.set)
         with Voicetap(specs, options.engine, options.model, settings) as voicetap:
-            levels = Counter()
-            with Meter(voicetap.find()) as meter:
-                spoken = playing.play(
-                    microphone,
-                    files,
-                    is_complete=lambda: voicetap.finals() >= sources * options.utterances,
-                    look=lambda: levels.update({voicetap.box.status()["sources"][0]["interims"]: 1}),
-                )
+            spoken, levels, meter = listen(voicetap, microphone, files)
             status = voicetap.box.status()["sources"]
     found = []
     for n, times in enumerate(spoken):
         found += timings([event for event in voicetap.events if event.source == f"s{n}"], times)
-    return row(sources, found, status, levels, meter, load), [asdict(timing) for timing in found]
+    guesses = Guesses(
+        early_jobs=sum(source["early_jobs"] for source in status),
+        early_used=sum(source["early_used"] for source in status),
+        interims={level: count / levels.total() for level, count in levels.most_common()},
+    )
+    return row(sources, found, guesses, meter, load), [asdict(timing) for timing in found]
 
 
-def row(sources: int, found: list[Timing], status: list[dict], levels: Counter, meter: Meter, load: float) -> Row:
+def listen(voicetap: Voicetap, microphone: VirtualMicrophone, files: list[known.Known]) -> tuple[list, Counter, Meter]:
+    """When everything was spoken, how often interims were at which level meanwhile, and what it cost."""
+    levels = Counter()
+    wanted = sum(len(file.spoken) for file in files)
+    with Meter(voicetap.find()) as meter:
+        spoken = playing.play(
+            microphone,
+            files,
+            is_complete=lambda: voicetap.finals() >= wanted,
+            look=lambda: levels.update([voicetap.box.status()["sources"][0]["interims"]]),
+        )
+    return spoken, levels, meter
+
+
+def row(sources: int, found: list[Timing], guesses: Guesses, meter: Meter, load: float) -> Row:
     answered = [timing for timing in found if timing.final_s is not None]
     return Row(
         sources=sources,
@@ -126,10 +144,7 @@ def row(sources: int, found: list[Timing], status: list[dict], levels: Counter, 
         endpoint_to_final_s=both(timing.endpoint_to_final_s for timing in answered),
         final_s=both(timing.final_s for timing in answered),
         revised_share=sum(timing.revised for timing in found) / max(1, sum(timing.words for timing in found)),
-        early_jobs=sum(source["early_jobs"] for source in status),
-        early_used=sum(source["early_used"] for source in status),
-        interims={level: count / levels.total() for level, count in levels.most_common()},
-        cpu_per_audio_s=meter.cpu_s / meter.seconds / sources,
+        guesses=guesses,
         cores=meter.cpu_s / meter.seconds,
         pss_mib=meter.peak_pss_bytes / MIB,
         load=load,
@@ -147,20 +162,20 @@ def table(rows: list[Row]) -> Table:
     for each in rows:
         shown.add_column(str(each.sources), justify="right")
     lines = {
-        "utterances answered": lambda row: f"{row.answered} of {row.said}",
-        "onset → first interim": lambda row: pair(row.first_interim_s),
-        "word spoken → committed": lambda row: pair(row.committed_s),
-        "endpoint → final": lambda row: pair(row.endpoint_to_final_s),
-        "end of speech → final": lambda row: pair(row.final_s),
-        "words shown and revised (UPWR)": lambda row: f"{row.revised_share:.2f}",
-        "early decodes wasted": lambda row: f"{row.early_jobs - row.early_used} of {row.early_jobs}",
-        "interims: level, share of the time": lambda row: "\n".join(
-            f"{level or 'none'} {share:.0%}" for level, share in row.interims.items()
+        "utterances answered": lambda of: f"{of.answered} of {of.said}",
+        "onset → first interim": lambda of: pair(of.first_interim_s),
+        "word spoken → committed": lambda of: pair(of.committed_s),
+        "endpoint → final": lambda of: pair(of.endpoint_to_final_s),
+        "end of speech → final": lambda of: pair(of.final_s),
+        "words shown and revised (UPWR)": lambda of: f"{of.revised_share:.2f}",
+        "early decodes wasted": lambda of: (
+            f"{of.guesses.early_jobs - of.guesses.early_used} of {of.guesses.early_jobs}"
         ),
-        "CPU seconds per second of audio": lambda row: f"{row.cpu_per_audio_s:.2f}",
-        "cores in use": lambda row: f"{row.cores:.2f}",
-        "memory of everything (PSS), MiB": lambda row: f"{row.pss_mib:.0f}",
-        "load of the machine before": lambda row: f"{row.load:.1f}",
+        "interims: level, share of the time": lambda of: shares(of.guesses.interims),
+        "CPU seconds per second of audio": lambda of: f"{of.cores / of.sources:.2f}",
+        "cores in use": lambda of: f"{of.cores:.2f}",
+        "memory of everything (PSS), MiB": lambda of: f"{of.pss_mib:.0f}",
+        "load of the machine before": lambda of: f"{of.load:.1f}",
     }
     for title, text in lines.items():
         shown.add_row(title, *map(text, rows))
@@ -169,6 +184,10 @@ def table(rows: list[Row]) -> Table:
 
 def pair(values: tuple[float, float] | None) -> str:
     return f"{values[0]:.2f} / {values[1]:.2f}" if values else "-"
+
+
+def shares(of: dict[str, float]) -> str:
+    return "\n".join(f"{level or 'none'} {share:.0%}" for level, share in of.items())
 
 
 def plot(rows: list[Row]) -> None:
