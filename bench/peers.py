@@ -53,6 +53,7 @@ class Row:
 def main() -> None:
     options = parse_arguments()
     load = os.getloadavg()[0]
+    RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vt-") as directory, VirtualMicrophone() as microphone:
         os.environ |= microphone.environment
         spoken = known.make(Path(directory), options.utterances)
@@ -60,7 +61,6 @@ def main() -> None:
         for name, make in subjects(options):
             CONSOLE.print(f"{name} …")
             rows.append(measure(name, make, microphone, spoken, options.idle_s))
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "peers.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     for line in markdown(rows):
         CONSOLE.print(line)

@@ -1,5 +1,6 @@
 """What bench/timing.py makes of events, and what bench/known.py knows of what it plays."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_what_was_cut_in_two_counts_by_its_last_final():
 def test_an_interim_after_the_final_is_nothing():
     (found,) = timings_of([heard(1.0, "final", "one"), heard(1.1, "interim", "two")], (0.0, 0.5))
     assert (found.final_s, found.revised) == (0.5, 0)
+
+
+@pytest.mark.parametrize("script", ["latency.py", "peers.py"])
+def test_the_scripts_that_use_it_say_what_they_do(script):
+    helped = subprocess.run([sys.executable, BENCH / script, "--help"], capture_output=True, text=True)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "--utterances" in helped.stdout
 
 
 @pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed")
