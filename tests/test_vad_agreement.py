@@ -135,6 +135,9 @@ def test_an_interim_is_due_when_enough_was_said_and_then_once_in_a_period():
     assert draft.ask_interim(20_000) == 0
     assert [draft.overdue(position, 1.0) for position in (20_000, 36_000, 36_512)] == [-16_000, 0, 512]
     assert draft.overdue(36_000, 2.0) < 0
+    following = Draft(UTTERANCE._replace(number=2), 40_000, before=draft)
+    assert following.overdue(48_000, 1.0) == 0
+    assert following.overdue(48_000, 2.0) == 48_000 - 52_000, "the share of the workers' time is one over utterances"
 
 
 def test_its_window_begins_a_little_before_the_end_of_the_committed_words_and_is_bounded():

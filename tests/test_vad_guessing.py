@@ -102,7 +102,7 @@ def test_no_interims_where_there_are_to_be_none():
     assert handed_out([Stream("a", late=9), Stream("b", paused=5)], 2, None) == [("b", EARLY)]
 
 
-@pytest.mark.parametrize("cost_s", [1.0, 1.4])
+@pytest.mark.parametrize("cost_s", [1.1, 2.9])
 def test_under_load_only_who_began_last_has_any(cost_s):
     streams = [Stream("a", onset_ns=1, late=99), Stream("b", onset_ns=3, late=9), Stream("c", onset_ns=2, late=99)]
     pace = costly(cost_s)
@@ -111,7 +111,7 @@ def test_under_load_only_who_began_last_has_any(cost_s):
 
 
 def test_under_more_load_nobody_has():
-    assert handed_out([Stream("a", late=99)], 1, costly(9.0)) == []
+    assert handed_out([Stream("a", late=99)], 1, costly(19.0)) == []
 
 
 def test_one_that_is_already_heard_waits():

@@ -12,15 +12,21 @@ NEVER = float("-inf")
 
 
 class Draft:
-    """All times count samples of the stream."""
+    """All times count samples of the stream. `before` is the draft before: interims count over utterances."""
 
-    def __init__(self, utterance_id: UtteranceId, start_position: int, onset: AudioFrame | None = None):
+    def __init__(
+        self,
+        utterance_id: UtteranceId,
+        start_position: int,
+        onset: AudioFrame | None = None,
+        before: "Draft | None" = None,
+    ):
         self.utterance_id = utterance_id
         self.onset_ns = onset.captured_ns if onset else 0
         self._start_position = start_position
         self._agreement = Agreement(utterance_id, start_position)
         self._first_position = (onset.position if onset else start_position) + FIRST
-        self._asked_position = NEVER
+        self._asked_position = before._asked_position if before else NEVER
         self._paused_to_seq = -1
 
     def is_news(self, pause: tuple[int, int]) -> bool:

@@ -6,7 +6,7 @@ Under load it degrades step by step: less often, then only whoever began to spea
 from dataclasses import dataclass
 
 MIN_PERIOD_S = 0.4
-MAX_PERIOD_S = 3.0  # what comes less often helps nobody
+MAX_PERIOD_S = 6.0  # what comes less often helps nobody
 SMOOTHING = 0.3  # of costs, the newest counts so much
 FULL, SLOWER, NEWEST, OFF = "full", "slower", "newest", "off"
 

@@ -221,7 +221,7 @@ class Stream:
     def _start(self, event: Started) -> SpeechStarted:
         first, onset = self._frames[event.first_seq], self._frames[event.onset_seq]
         self._open = self._decisions.open(event, first)
-        self.draft = Draft(id_of(self._source, self._open), first.position, onset)
+        self.draft = Draft(id_of(self._source, self._open), first.position, onset, self.draft)
         return started_of(self._source, self._open, onset)
 
     def _end(self, event: Ended) -> list[Said]:
