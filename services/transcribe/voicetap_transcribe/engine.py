@@ -36,12 +36,18 @@ def _never() -> bool:
 class Options:
     """What one utterance adds to the settings.
 
-    `gives_way`, asked now and then while it decodes, says whether to raise Abandoned. An engine may never ask.
+    `gives_way` says whether to raise Abandoned: `look_up` does both. An engine should now and then, and need not.
     """
 
     previous_text: str = ""
     is_interim: bool = False  # soon out of date: better quick than exact
     gives_way: Callable[[], bool] = _never
+
+
+def look_up(options: Options) -> None:
+    """From the decode. Raises Abandoned when it is to give way."""
+    if options.gives_way():
+        raise Abandoned
 
 
 @dataclass(frozen=True, kw_only=True)

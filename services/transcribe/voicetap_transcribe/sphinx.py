@@ -15,7 +15,7 @@ from voicetap.messages import Word
 from voicetap.node import ConfigError
 from voicetap.settings import Settings
 
-from .engine import Options, Progress, Result
+from .engine import Options, Progress, Result, look_up
 
 FRAME_S = 0.01
 BLOCK_BYTES = 3200  # 0.1 s; it holds the GIL while it computes, so a whole utterance would stop the heartbeat
@@ -47,6 +47,7 @@ class PocketSphinx:
         with self._utterance(self._search):
             self._decoder.set_cmn(mean)
             for offset in range(0, len(pcm), BLOCK_BYTES):
+                look_up(options)
                 self._decoder.process_raw(pcm[offset : offset + BLOCK_BYTES], no_search=False, full_utt=False)
         words = self._words()
         return Result(

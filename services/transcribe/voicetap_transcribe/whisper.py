@@ -22,7 +22,7 @@ from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 
 from . import hub, windows
-from .engine import Abandoned, ModelUnavailable, Options, Progress, Result
+from .engine import ModelUnavailable, Options, Progress, Result, look_up
 from .guards import compression_ratio
 from .search import Guess, best_guess
 from .windows import FRAMES_PER_S, FULL_FRAMES
@@ -75,15 +75,15 @@ class FasterWhisper:
     def _hear(self, features: np.ndarray, options: Options) -> Result:
         """One window. Encoded once, whatever is made of it."""
         frames = features.shape[1]
-        _look_up(options)
+        look_up(options)
         shown = windows.fitting(frames) if self._hears_short_windows else FULL_FRAMES
         encoded = self._whisper.encode(windows.padded(features, shown))
-        _look_up(options)
+        look_up(options)
         language, language_probability = self._language_of(encoded)
         tokenizer = self._tokenizer(language)
         generate = partial(self._generate, encoded, tokenizer, options.previous_text, frames)
         guess = best_guess(generate, 1 if options.is_interim else self._settings.beam_size)
-        _look_up(options)
+        look_up(options)
         return Result(
             text=guess.text,
             words=self._words(encoded, tokenizer, guess, frames)
@@ -210,11 +210,6 @@ def _language(settings: TranscribeSettings, whisper: WhisperModel) -> str | None
         hint = nearest(settings.language, known) if len(known) > 1 else "; it knows English only"
         raise ConfigError(f"transcribe.language: {settings.model} does not know {settings.language}{hint}")
     return settings.language or None
-
-
-def _look_up(options: Options) -> None:
-    if options.gives_way():
-        raise Abandoned
 
 
 def _line(error: Exception) -> str:
