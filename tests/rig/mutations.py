@@ -142,6 +142,13 @@ MUTATIONS = (
         'held.send_at_s = float("inf")',
         "test_transcribe_pure.py::test_a_result_is_sent_again_until_it_is_committed",
     ),
+    Mutation(
+        "what was heard early is taken for any end of its utterance",
+        f"{_TRANSCRIBE}/drafts.py",
+        "return heard if heard and heard.cut == cut_of(final) else None",
+        "return heard",
+        "test_transcribe_pure.py::test_what_was_heard_early_is_for_the_very_cut_only",
+    ),
 )
 
 
