@@ -102,7 +102,7 @@ def heard_alone(tracks: list[Track], options: argparse.Namespace) -> dict[str, l
 
 
 def alone(engine: engines.Engine, track: Track, sentence: Sentence) -> str:
-    margin = int(MARGIN_S * RATE_HZ)
+    margin = int(min(MARGIN_S, track.pause_s / 2) * RATE_HZ)
     samples = track.samples[sentence.start - margin : sentence.end + margin]
     return guards.judge(engine.transcribe(conditions.pcm(samples), engines.Options()), len(samples) / RATE_HZ).text
 

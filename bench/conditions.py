@@ -1,7 +1,7 @@
 """What bench/accuracy.py lets the bundle hear: sentences in quiet, noise, reverberation and haste, and no speech."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Track:
     name: str
     samples: np.ndarray
     sentences: tuple[Sentence, ...] = ()
+    pause_s: float = 0.0  # between them
 
     @property
     def seconds(self) -> float:
@@ -70,14 +71,14 @@ def _track(name: str, texts: list[str], spoken: list[np.ndarray], pause_s: float
         start = sum(map(len, parts))
         sentences.append(Sentence(text, start, start + len(sound)))
         parts += [sound, pause]
-    return Track(name, np.concatenate([*parts, np.zeros(2 * RATE_HZ)]), tuple(sentences))
+    return Track(name, np.concatenate([*parts, np.zeros(2 * RATE_HZ)]), tuple(sentences), pause_s)
 
 
 def _changed(
     name: str, texts: list[str], spoken: list[np.ndarray], change: Change, random: np.random.Generator
 ) -> Track:
     clean = _track(name, texts, spoken, PAUSE_S)
-    return Track(name, change(clean.samples, random), clean.sentences)
+    return replace(clean, samples=change(clean.samples, random))
 
 
 def noisy(snr_db: float) -> Change:
