@@ -128,7 +128,7 @@ def is_inside(end_s: float, track: Track) -> bool:
 
 def show(outcomes: list[Outcome], report: dict) -> None:
     console = Console()
-    columns = ("condition", "words", "one-shot", "pipeline", "difference", "utterances", "cut-offs", "without text")
+    columns = ("condition", "words", "one-shot", "pipeline", "more", "utterances", "cut-offs", "without text")
     table = Table(*columns, title=f"Words wrong, {report['model']}", box=None)
     for each in outcomes:
         excess = each.pipeline - each.one_shot
