@@ -32,6 +32,7 @@ from .witness import Witness
 LOOK_S = 0.1
 DRAIN_S = 60.0  # after everything is healed
 STOPS = {"capture": 1.0, "vad": 3.0, "transcribe": 1.0, "journal": 1.0}  # in this order, as in deploy/programs
+ENDING_S = 1.0  # in which somebody may be killed once more
 STOP_SPEECH_S = 40.0  # more sound, for one that ends by being told to
 FOLLOWS_S = 0.5  # how far vad may be behind a box that is well
 SPEAK_S = 0.5  # from the start until somebody speaks
@@ -199,9 +200,12 @@ class World:
         return self.disk.read("journal.sqlite", "SELECT journal_seq, body FROM entries ORDER BY journal_seq")
 
     def _stop(self) -> None:
-        """As supervisord does it: one after the other, each in its time."""
+        """As supervise does it: all is committed, whoever dies meanwhile; then one after the other, in its time."""
         self._wait(self._is_well, DRAIN_S, "well")
         runtime.say_stopping(Path(self.directory), is_whole=True)
+        for name in self.dice.choices(self.host.names(), k=self.dice.randrange(3)):
+            self.timeline.at(self.timeline.now_s + self.dice.uniform(0, ENDING_S), partial(self._kill, name))
+        self._wait(partial(runtime.is_drained, Path(self.directory)), DRAIN_S, "drained, although it ends")
         for service, patience_s in STOPS.items():
             self.host.stopped.add(service)
             programs = [program for program in self.host.programs.values() if program.service == service]
@@ -209,6 +213,10 @@ class World:
             for process in running:
                 process.terminate()
             self._wait(partial(_are_dead, running), patience_s, f"{service} stopped")
+
+    def _kill(self, name: str) -> None:
+        if process := self.host.process(name):
+            process.kill()
 
     def _is_well(self) -> bool:
         """Everybody runs, and there is nothing left to do but to go on."""

@@ -43,7 +43,7 @@ def capture(settings: Settings, number: int) -> None:
         closing(open_source(spec, settings.capture, ring.next_position)) as source,
     ):
         service = Service(node, ring, source, spec.name)
-        while node.alive() and not runtime.is_ending(settings.runtime_dir):
+        while node.alive():
             service.turn()
             node.wait(service.wait_s())
         service.stop(_bundle_stops(settings))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from voicetap import links
+from voicetap import links, runtime
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     FRAME_BYTES,
@@ -62,33 +62,39 @@ class Service:
         self._reader = ("", 0)  # the state it heard of, and the first frame it does not have
         self._announced: tuple[str, str] | None = None
         self._next_head_s = 0.0
+        self._ended_s: float | None = None  # since when nothing more is taken from the source
 
     def turn(self) -> None:
         self._answer()
+        if runtime.is_ending(self._node.settings.runtime_dir):  # SIGTERM comes when all that was heard is committed
+            self._end()
+        if self._ended_s is not None:
+            return self._announce("stopping", "")
         self._pump()
         self._announce(self._source.state, self._source.detail)
 
     def wait_s(self) -> float:
         """A head is never a reason to wake up earlier: sound comes more often."""
-        return min(HEAD_S, self._source_wait_s(time.monotonic()))
+        return HEAD_S if self._ended_s is not None else min(HEAD_S, self._source_wait_s(time.monotonic()))
 
     def stop(self, bundle_stops: bool) -> None:
-        """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish.
-
-        Where all of the box ends that begins before SIGTERM comes, and lasts until then: vad may be killed meanwhile.
-        """
-        self._pump()
-        if self._source.live:
-            self._publish(self._framer.flush())
+        """Commits what has arrived; if the bundle stops, says that nothing more comes, so that vad can finish."""
+        self._end()
         if bundle_stops:
             self._say_goodbye()
         # all is said: closing a device of a sound server that is stopped, which never returns, may end like this
         faulthandler.dump_traceback_later(CLOSE_S, exit=True)
 
+    def _end(self) -> None:
+        if self._ended_s is None:
+            self._ended_s = time.monotonic()
+            self._pump()
+            if self._source.live:
+                self._publish(self._framer.flush())
+
     def _say_goodbye(self) -> None:
-        end_s = time.monotonic() + STOP_MAX_S
         drained = ("drained", self._ring.next_seq)
-        while not self._node.stopping or (self._reader != drained and time.monotonic() < end_s):
+        while self._reader != drained and time.monotonic() < self._ended_s + STOP_MAX_S:
             self._next_head_s = 0.0
             self._announce("stopping", "")
             self._node.beat()
