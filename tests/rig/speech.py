@@ -1,4 +1,4 @@
-"""Speech with known words: synthesised by flite, and real voices where their recordings are at hand."""
+"""Speech with known words: synthesised by flite and espeak-ng, and real voices where their recordings are at hand."""
 
 import json
 import shutil
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jiwer
+import numpy as np
+import soxr
 
 RATE_HZ = 16_000
 RECORDINGS = Path(__file__).parents[3] / "shared/audio"  # beside the checkout; absent in a plain clone
@@ -42,14 +44,30 @@ class Recording:
     text: str
 
 
+def have(program: str) -> bool:
+    return shutil.which(program) is not None
+
+
 def have_flite() -> bool:
-    return shutil.which("flite") is not None
+    return have("flite")
 
 
 def say(text: str, path: Path, voice: str = "slt") -> Recording:
     """Lets flite speak `text` into a wav file."""
     subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True, capture_output=True)
     return Recording(path, text)
+
+
+def say_by_espeak(text: str, path: Path, voice: str = "en-us") -> Recording:
+    """Lets espeak-ng speak `text` into a wav file."""
+    subprocess.run(["espeak-ng", "-v", voice, "-w", str(path), text], check=True, capture_output=True)
+    with wave.open(str(path)) as file:
+        rate_hz, pcm = file.getframerate(), file.readframes(file.getnframes())
+    write_wav(path, soxr.resample(np.frombuffer(pcm, "<i2"), rate_hz, RATE_HZ).tobytes())
+    return Recording(path, text)
+
+
+SPEAKERS = {"flite": say, "espeak-ng": say_by_espeak}
 
 
 def recordings(directory: Path) -> list[Recording]:
