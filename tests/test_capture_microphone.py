@@ -132,7 +132,7 @@ def test_a_stopped_sound_server_does_not_hold_up_the_end(microphone, spawn, hear
     try:
         process.terminate()
         heard.until(lambda: heard.state == "stopping")
-        assert process.wait(3) == 1, "ended by force, after all was said"
+        assert process.wait(5) == 1, "ended by force, after all was said"
     finally:
         os.kill(microphone.pid, signal.SIGCONT)
 

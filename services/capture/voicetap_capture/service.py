@@ -27,7 +27,7 @@ from .ring import Ring
 
 HEAD_S = 0.1
 STOP_TURN_S = 0.05
-STOP_MAX_S = 2.6  # for what was said to be committed; supervisord waits a little longer
+STOP_MAX_S = 2.2  # for what was said to be committed; supervisord waits a little longer
 CLOSE_S = 0.5
 
 

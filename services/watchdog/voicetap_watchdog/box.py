@@ -75,6 +75,10 @@ class Box:
             self.watchdog,
         )
 
+    def has_heard(self) -> bool:
+        """Whether there is a ring: a box that is stopped before that has nothing to finish."""
+        return any(self.runtime_dir.glob("*.ring"))
+
     def environment(self, environ: Mapping[str, str], python: str) -> dict[str, str]:
         """For supervisord and its children: these settings, whatever a file says or comes to say."""
         foreign = {name: value for name, value in environ.items() if not name.startswith(config.PREFIX)}

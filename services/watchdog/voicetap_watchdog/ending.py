@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from voicetap import runtime
 
@@ -70,10 +71,9 @@ class Ending:
     def _thaw(self) -> None:
         """Whoever froze whom: all stop in order."""
         self._child.send_signal(signal.SIGCONT)
-        with contextlib.suppress(*Unreachable, ProcessLookupError):
-            for process in self._rpc.processes():
-                if process.pid:
-                    os.kill(process.pid, signal.SIGCONT)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # as the kernel knows them: that cannot hang
+            for pid in Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children").read_text().split():
+                os.kill(int(pid), signal.SIGCONT)
 
     def _drain(self) -> None:
         """Until vad says that all that was heard is committed. Who dies meanwhile comes back, and takes part."""
@@ -90,7 +90,9 @@ class Ending:
                 self._wait(POKE_S)
 
     def _can_drain(self) -> bool:
-        """Whether nobody it takes is missing for good, because its configuration is wrong."""
+        """Whether anything was heard, and nobody it takes is missing for good, because its configuration is wrong."""
+        if not self._box.has_heard():
+            return False
         processes = self._rpc.processes()
         able = {each.group for each in processes if each.pid or each.exit_status != runtime.EX_CONFIG}
         return {"capture", "vad", "journal"} <= able

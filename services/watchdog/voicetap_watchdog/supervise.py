@@ -52,7 +52,8 @@ class Supervise:
     @property
     def is_done(self) -> bool:
         """Whether everything that was heard is committed; who says twice to stop, or removes it, does not care."""
-        return self._told > 1 or runtime.is_drained(self._box.runtime_dir) or not self._lock.is_in_place()
+        is_all_said = runtime.is_drained(self._box.runtime_dir) or not self._box.has_heard()
+        return is_all_said or self._told > 1 or not self._lock.is_in_place()
 
     def run(self) -> str:
         """Until everything has ended, in order; why it did."""
