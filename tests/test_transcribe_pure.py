@@ -68,8 +68,8 @@ def test_plain_speech_passes():
     [
         (0.7, -1.1, 5.0, "no_speech"),
         (0.7, -0.9, 5.0, ""),  # sure of its words
-        (0.9, -0.6, 5.0, "no_speech"),
-        (0.9, -0.4, 5.0, ""),
+        (0.95, -0.6, 5.0, "no_speech"),
+        (0.95, -0.4, 5.0, ""),
         (0.5, -1.1, 5.0, ""),
         (0.5, -0.8, 1.0, "no_speech"),  # short sound is judged harder
         (0.5, -0.6, 1.0, ""),
