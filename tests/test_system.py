@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rig import processes, speech, tinywhisper
+from rig import processes, speech, tinywhisper, trained
 from rig.microphone import VirtualMicrophone
 from rig.processes import eventually
 from voicetap import Tap
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not in
 
 TRIES = 3  # where the cuts fall within the samples differs, and moves what pocketsphinx hears by four points either way
 PAUSE_S = 1.0  # between two recordings: longer than the endpoint
-MICRO_EN = Path(__file__).parents[2] / "shared/models/micro.en"  # beside the checkout; absent in a plain clone
-HOUSEHOLD = (
-    "turn on the kitchen light",
-    "turn off the bedroom light",
-    "nine eight seven six",
-)  # micro.en's small world
 
 
 @pytest.fixture
@@ -123,11 +117,11 @@ def test_faster_whisper_times_its_words_on_the_clock_of_the_stream(tmp_path: Pat
     assert 0 < entries[0].start_s < PAUSE_S < entries[0].end_s < entries[1].start_s
 
 
-@pytest.mark.skipif(not MICRO_EN.exists(), reason="there is no micro.en beside the checkout")
 def test_faster_whisper_hears_what_is_said(tmp_path: Path):
-    recordings = [speech.say(text, tmp_path / f"{number}.wav", "rms") for number, text in enumerate(HOUSEHOLD)]
-    entries = transcribed(one_after_the_other(recordings, tmp_path / "played.wav"), MICRO_EN)
-    assert speech.word_error_rate(list(HOUSEHOLD), [entry.text for entry in entries]) <= 0.1
+    said = trained.held_out(6, seed=6)
+    recordings = [speech.say(text, tmp_path / f"{number}.wav", "rms") for number, text in enumerate(said)]
+    entries = transcribed(one_after_the_other(recordings, tmp_path / "played.wav"), trained.MODEL)
+    assert speech.word_error_rate(said, [entry.text for entry in entries]) <= 0.1
 
 
 def traces() -> dict[str, object]:

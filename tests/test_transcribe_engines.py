@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from faster_whisper.transcribe import Segment
 
-from rig import hub, tinywhisper
+from rig import hub, tinywhisper, trained
 from rig.processes import eventually, output_of
 from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
@@ -27,7 +27,6 @@ from voicetap_transcribe.sphinx import PocketSphinx
 from voicetap_transcribe.whisper import FasterWhisper
 
 TINY_EN = "Systran/faster-whisper-tiny.en"
-REAL_MODEL = Path(__file__).parents[2] / "shared/models/micro.en"  # beside the checkout; absent in a plain clone
 SILENCE = bytes(32_000)
 
 
@@ -41,11 +40,10 @@ def settings(**transcribe: object) -> Settings:
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """One that is made here, or the one that a test asks for."""
-    wanted = getattr(request, "param", None)
-    if wanted and not wanted.is_dir():
-        pytest.skip(f"there is no {wanted}")
-    return wanted or tinywhisper.build(tmp_path / "tiny")
+    """One that is made here, or a copy of the one that a test asks for, which says nothing of short windows."""
+    if wanted := getattr(request, "param", None):
+        return Path(shutil.copytree(wanted, tmp_path / wanted.name, ignore=shutil.ignore_patterns(windows.FILE)))
+    return tinywhisper.build(tmp_path / "tiny")
 
 
 @pytest.fixture
@@ -250,7 +248,7 @@ def transcribed(engine: FasterWhisper, pcm: bytes) -> Segment:
     return next(segments)
 
 
-@pytest.mark.parametrize("model", [None, REAL_MODEL], ids=["made here", "real"], indirect=True)
+@pytest.mark.parametrize("model", [None, trained.MODEL], ids=["made here", "trained"], indirect=True)
 def test_whisper_hears_what_faster_whisper_does(model, tmp_path):
     engine = whisper_on(model, beam_size=1)
     pcm = spoken("turn on the kitchen light", tmp_path, "slt")
@@ -288,14 +286,8 @@ def test_weights_that_hear_in_short_windows_are_shown_short_ones(model, shown):
     assert shown == [500]
 
 
-@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
 def test_weights_that_learned_to_hear_in_short_windows_do(tmp_path, shown):
-    model = tmp_path / "micro"
-    model.mkdir()
-    for path in REAL_MODEL.iterdir():
-        shutil.copyfile(path, model / path.name)
-    declare_short(model)
-    engine = whisper_on(model)
+    engine = whisper_on(trained.MODEL)
     pcm = spoken("turn on the kitchen light", tmp_path, "slt")
     assert engine.transcribe(pcm, Options()).text.strip() == "turn on the kitchen light"
     engine.close()
@@ -358,17 +350,15 @@ def test_close_gives_the_memory_back(tmp_path):
     assert after - before < 0.3 * (loaded - before)  # the libraries keep work space for a model of this size
 
 
-@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
 def test_whisper_hears_words(tmp_path):
-    engine = whisper_on(REAL_MODEL)
+    engine = whisper_on(trained.MODEL)
     result = engine.transcribe(spoken("turn on the kitchen light", tmp_path, "slt"), Options())
     engine.close()
     assert result.text.strip() == "turn on the kitchen light"
 
 
-@pytest.mark.skipif(not REAL_MODEL.is_dir(), reason="needs a model that has learned to hear")
 def test_noise_and_silence_are_no_text():
-    engine = whisper_on(REAL_MODEL)
+    engine = whisper_on(trained.MODEL)
     noise = np.random.default_rng(0).normal(0, 1500, 5 * 16_000)
     for sound in (0 * noise, noise, np.cumsum(noise) / 100):
         for seconds in (1, 5):

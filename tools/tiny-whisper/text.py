@@ -3,7 +3,6 @@
 import random
 import re
 import zlib
-from itertools import islice
 
 SLOTS = {
     "room": "kitchen bedroom bathroom garage garden hallway office",
@@ -67,10 +66,12 @@ def is_held_out(text: str) -> bool:
 
 
 def held_out(number: int, seed: int = 0) -> list[str]:
-    """Sentences from the patterns that the model was never trained on."""
-    source = random.Random(seed)
-    made = (_filled(source.choice(PATTERNS), source) for _ in iter(int, 1))
-    return list(islice((text for text in made if is_held_out(text)), number))
+    """Sentences from the patterns that the model was never trained on, each once."""
+    source, found = random.Random(seed), {}
+    while len(found) < number:
+        if is_held_out(text := _filled(source.choice(PATTERNS), source)):
+            found[text] = True
+    return list(found)
 
 
 def _filled(pattern: str, random: random.Random) -> str:
