@@ -91,9 +91,10 @@ def test_a_slow_transcriber_holds_up_a_file_and_loses_nothing(bundle, runtime_di
 
 @needs_flite
 def test_a_journal_that_is_stopped_for_seconds_holds_up_everybody_and_loses_nothing(bundle, runtime_dir):
-    box, played = bundle(12, 0.0)
+    box, played = bundle(12, 0.3)  # else it may be through before journal is stopped
     memory, entries = Memory(runtime_dir), []
     with box:
+        eventually(lambda: box.is_drained() or box.position_s() > 0, 10, "vad to have heard of journal")
         [journal] = [service["pid"] for service in box.status()["services"] if service["name"] == "journal"]
         os.kill(journal, signal.SIGSTOP)
         eventually(lambda: memory.look() or not box.is_drained() and box.position_s() > RING_S / 2, 20, "a full ring")

@@ -189,6 +189,21 @@ def test_what_a_power_cut_took_is_heard_again(fake, settings):
         assert hear(tap, fake, 3) == [4, 5, 6]
 
 
+def test_the_last_words_of_a_journal_that_was_restarted_change_nothing(fake, settings):
+    """They may come over their own connection, after those of its successor."""
+    with Tap(settings=settings) as tap:
+        meet(tap, fake)
+        for fake.boot_id in ("b1", "b2"):
+            fake.head()
+        fake.say(5)
+        assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
+        fake.boot_id, fake.next_seq = "b1", 3
+        fake.head()
+        fake.boot_id, fake.next_seq = "b2", 6
+        fake.say(1)
+        assert hear(tap, fake, 1) == [6]
+
+
 def test_what_journal_could_not_store_yet_is_heard_once(fake, settings):
     with Tap(settings=settings) as tap:
         meet(tap, fake)

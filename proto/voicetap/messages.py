@@ -283,6 +283,7 @@ class JournalHead:
     next_seq: int
     committed: tuple[UtteranceId, ...] = ()
     highest: tuple[UtteranceId, ...] = ()
+    boot_id: str = ""  # changes with every start of journal
 
 
 @message
@@ -303,6 +304,7 @@ class HistoryEnd:
     first_seq: int  # older entries are gone: retention
     next_seq: int  # of this answer
     head_seq: int  # of the journal
+    boot_id: str = ""
 
 
 # ---- life: every service to everyone -------------------------------------------------------------

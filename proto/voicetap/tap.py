@@ -75,6 +75,7 @@ class Tap:
         self._early: set[UtteranceId] = set()  # heard before they had a number
         self._ready: deque[tuple[Heard, Position | None]] = deque()
         self._asked_s = 0.0
+        self._boots: deque[str] = deque(maxlen=16)  # of journal, in the order they were heard
         self._end_seq: int | None = None  # journal's head in its last answer
 
         wanted = ["finals", *(["interims"] if interims else []), *(["events"] if events else [])]
@@ -159,6 +160,8 @@ class Tap:
             self._take(message)
 
     def _take(self, message: object) -> None:
+        if isinstance(message, JournalHead | HistoryEnd) and self._is_of_the_past(message.boot_id):
+            return
         if isinstance(message, JournalHead):
             self._follow(message.journal_id, message.first_seq, message.next_seq)
         elif isinstance(message, HistoryEnd):
@@ -208,6 +211,12 @@ class Tap:
             self._next_seq = head_seq
         elif self._next_seq < head_seq:
             self._ask()
+
+    def _is_of_the_past(self, boot_id: str) -> bool:
+        """The last words of a journal that was started again may come after the first of its successor."""
+        if boot_id not in self._boots:
+            self._boots.append(boot_id)
+        return boot_id != self._boots[-1]
 
     def _skip_to(self, first_seq: int) -> None:
         """Past what retention has deleted."""

@@ -40,11 +40,12 @@ class FakeJournal:
     def __init__(self, bus: Bus):
         self.transcript = bus.sender(links.TRANSCRIPT)
         self.requests = bus.receiver(links.HISTORY)
-        self.first_seq, self.next_seq, self.journal_id = 1, 1, "one"
+        self.first_seq, self.next_seq, self.journal_id, self.boot_id = 1, 1, "one", ""
         self.asked: list[HistoryRequest] = []
 
     def head(self) -> None:
-        self.transcript.send(JournalHead(journal_id=self.journal_id, first_seq=1, next_seq=self.next_seq))
+        head = JournalHead(journal_id=self.journal_id, first_seq=1, next_seq=self.next_seq, boot_id=self.boot_id)
+        self.transcript.send(head)
 
     def say(self, count: int, lose: bool = False) -> None:
         for _ in range(count):

@@ -1,9 +1,13 @@
 """A reader of capture's frames, as vad is one."""
 
+import time
+
 from rig.processes import eventually
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import AudioFrame, AudioHead, AudioProgress, Heartbeat, ReplayRequest
+
+COLLECT_S = 15.0
 
 
 class Listener:
@@ -55,7 +59,12 @@ class Listener:
 
     def collect(self) -> list[AudioFrame]:
         """All frames, in order, by replay."""
+        deadline_s = time.monotonic() + COLLECT_S
         while missing := [seq for seq in range(self.next_seq) if seq not in self.replayed]:
-            self.ask(missing[0], self.next_seq)
-            self.until(lambda missing=missing: missing[0] in self.replayed)
+            self.ask(
+                missing[0], self.next_seq
+            )  # again and again, as vad does: a capture that was killed took some along
+            self.hear()
+            if missing[0] not in self.replayed and time.monotonic() > deadline_s:
+                raise AssertionError(f"frame {missing[0]} does not come; heads {self.heads[-3:]}")
         return [self.replayed[seq] for seq in range(self.next_seq)]

@@ -17,10 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # it becomes a topic
 class History:
     """Requests in, entries on `history/REQUESTER` out."""
 
-    def __init__(self, requests: Receiver, transcript: Sender, store: Store):
+    def __init__(self, requests: Receiver, transcript: Sender, store: Store, boot_id: str):
         self._requests = requests
         self._transcript = transcript
         self._store = store
+        self._boot_id = boot_id
         self._waiting: dict[str, HistoryRequest] = {}  # the newest of each
         self.refused = 0
 
@@ -53,6 +54,7 @@ class History:
                 first_seq=_first_seq(request, entries, self._store.first_seq),
                 next_seq=entries[-1].journal_seq + 1 if entries else self._store.next_seq,
                 head_seq=self._store.next_seq,
+                boot_id=self._boot_id,
             ),
             topic,
         )

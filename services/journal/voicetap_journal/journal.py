@@ -43,7 +43,7 @@ class Journal:
         self._results = node.receiver(links.RESULTS)
         self._commits = node.sender(links.COMMITS)
         self._transcript = node.sender(links.TRANSCRIPT)
-        self._history = History(node.receiver(links.HISTORY), self._transcript, store)
+        self._history = History(node.receiver(links.HISTORY), self._transcript, store, node.boot_id)
         self._order = restored(store, settings.order_wait_s)
         self._live = Live(self._order.knows)
         self._unstored: dict[UtteranceId, Entry] = {}
@@ -151,6 +151,7 @@ class Journal:
             next_seq=self._store.next_seq,
             committed=self._watermarks(),
             highest=self._highest(),
+            boot_id=self._node.boot_id,
         )
         self._commits.send(head)
         self._transcript.send(head)
