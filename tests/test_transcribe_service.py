@@ -201,9 +201,10 @@ def test_a_killed_worker_comes_back_with_nothing_and_takes_the_job_again(worker,
     assert (final.text, final.attempt) == (tinywhisper.TEXT, 2)
 
 
-def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime_dir):
-    slow = tinywhisper.build(runtime_dir / "slow", endless=True)
-    process = worker(transcribe_model=slow, transcribe_deadline_min_s=0.1, transcribe_deadline_factor=0.1)
+def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime_dir, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the engine is, which takes a minute
+    slow = {"transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "60"}
+    process = worker(**slow, transcribe_deadline_min_s=0.1, transcribe_deadline_factor=0.1)
     neighbours.wait_for_state("ready")
     neighbours.send(job())
     beat = neighbours.wait_for_beat(lambda beat: "deadline" in beat.detail)
