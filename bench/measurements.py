@@ -29,7 +29,7 @@ def silero_cost_us(frames: int = 2000) -> list[float]:
     """Microseconds of each frame through the model, context and state included."""
     detector = silero.Silero(silero.load(silero.model_path()))
     sound = os.urandom(FRAME_BYTES)
-    return [elapsed * 1e6 for elapsed in _times(lambda: detector.probability(sound), frames)]
+    return [elapsed * 1e6 for elapsed in _times(lambda: detector.probabilities(sound), frames)]
 
 
 def _times(work, count: int) -> Iterator[float]:

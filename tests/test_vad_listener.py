@@ -22,8 +22,8 @@ class Ear:
     def reset(self) -> None:
         self.fresh = True
 
-    def probability(self, pcm: bytes) -> float:
-        return pcm[0] / 100
+    def probabilities(self, pcm: bytes) -> list[float]:
+        return [percent / 100 for percent in pcm[::FRAME_BYTES]]
 
 
 class Story:

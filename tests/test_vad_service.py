@@ -110,8 +110,7 @@ def test_a_restart_cuts_as_if_it_had_never_happened(around, spawn):
 def undisturbed(sound: bytes, settings: Settings) -> list[tuple[int, int]]:
     model, segmenter = Silero(silero.load(silero.model_path())), Segmenter(settings.vad)
     spans = []
-    for seq, start in enumerate(range(0, len(sound), FRAME_BYTES)):
-        probability = model.probability(sound[start : start + FRAME_BYTES])
+    for seq, probability in enumerate(model.probabilities(sound)):
         for event in segmenter.feed(Scored(seq, seq * FRAME_SAMPLES, probability)):
             if isinstance(event, Ended):
                 spans.append((event.first_seq * FRAME_SAMPLES, (event.last_seq + 1) * FRAME_SAMPLES))

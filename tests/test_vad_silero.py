@@ -21,7 +21,12 @@ def model() -> Silero:
 
 def probabilities(model: Silero, pcm: bytes) -> list[float]:
     model.reset()
-    return [model.probability(pcm[start : start + FRAME_BYTES]) for start in range(0, len(pcm), FRAME_BYTES)]
+    return one_by_one(model, pcm)
+
+
+def one_by_one(model: Silero, pcm: bytes) -> list[float]:
+    frames = (pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES))
+    return [probability for frame in frames for probability in model.probabilities(frame)]
 
 
 def noise(frames: int) -> bytes:
@@ -45,7 +50,7 @@ class Recorder:
 
     def run(self, outputs: list[str], fed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         self.inputs.append(fed["input"].copy())
-        return np.zeros((1, 1), np.float32), fed["state"]
+        return np.zeros(1, np.float32), fed["h"], fed["c"]
 
 
 def test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before():
@@ -63,8 +68,15 @@ def test_silence_and_noise_are_not(model):
 
 def test_a_reset_forgets_all_that_was_heard(model):
     assert probabilities(model, spoken()) == probabilities(model, spoken())
-    model.probability(spoken()[:FRAME_BYTES])
-    assert model.probability(silent(1)) != probabilities(model, silent(1))[0]
+    model.probabilities(spoken()[:FRAME_BYTES])
+    assert model.probabilities(silent(1)) != probabilities(model, silent(1))
+
+
+def test_many_frames_at_once_are_heard_as_one_by_one(model):
+    alone = probabilities(model, spoken())
+    model.reset()
+    cut = 7 * FRAME_BYTES
+    assert model.probabilities(spoken()[:cut]) + model.probabilities(spoken()[cut:]) == alone
 
 
 def test_streams_share_a_model_and_nothing_else(model):
@@ -73,8 +85,8 @@ def test_streams_share_a_model_and_nothing_else(model):
     alone = probabilities(model, spoken())
     both = []
     for start in range(0, len(spoken()), FRAME_BYTES):
-        both.append(one.probability(spoken()[start : start + FRAME_BYTES]))
-        other.probability(noise(1))
+        both += one.probabilities(spoken()[start : start + FRAME_BYTES])
+        other.probabilities(noise(1))
     assert both == alone
 
 

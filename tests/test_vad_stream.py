@@ -25,8 +25,8 @@ class Ear:
     def reset(self) -> None:
         self.fresh = True
 
-    def probability(self, pcm: bytes) -> float:
-        return pcm[0] / 100
+    def probabilities(self, pcm: bytes) -> list[float]:
+        return [percent / 100 for percent in pcm[::FRAME_BYTES]]
 
 
 def ring_of(runs: list[tuple[int, int, int]]) -> dict[int, AudioFrame]:
@@ -53,7 +53,7 @@ def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None)
     head = head_of(ring)
     stream = Stream(head, cuts.mark("a1") or Mark("a1", head.first_seq, 0), cuts, Ear(), SETTINGS)
     wanted = range(stream.order.next_seq, head.next_seq)
-    said = [message for seq in wanted[:frames] for message in stream.feed(ring[seq])]
+    said = [message for seq in wanted[:frames] for message in stream.feed([ring[seq]])]
     if frames is None:
         said += stream.close("source_ended")
     cuts.close()
@@ -155,7 +155,7 @@ def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
     cuts = CutList(tmp_path / "cuts-mic.sqlite")
     stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
     for seq in range(50):
-        stream.feed(ring[seq])
+        stream.feed([ring[seq]])
     said = stream.abandon(head_of(ring).next_position, "overrun")
     cuts.close()
     job, gap = (message for message in said if isinstance(message, ENTRIES))
@@ -170,7 +170,7 @@ def test_a_cut_of_which_only_the_beginning_can_be_had_again_is_failed(tmp_path):
     cuts = CutList(tmp_path / "cuts-mic.sqlite")
     stream = Stream(head_of(ring), cuts.mark("a1"), cuts, Ear(), SETTINGS)
     for seq in range(40):
-        stream.feed(ring[seq])
+        stream.feed([ring[seq]])
     failed, *_ = stream.abandon(head_of(ring).next_position, "overrun")
     cuts.close()
     assert (failed.utterance_id, failed.reason) == (cut.utterance_id, "overrun")
@@ -202,7 +202,7 @@ def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Sai
     """One process: after `frames` frames nothing comes for so long that it ends the utterance; then it is killed."""
     cuts = CutList(Path(directory, "cuts-mic.sqlite"))
     stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
-    said = [message for seq in range(frames) for message in stream.feed(ring[seq])]
+    said = [message for seq in range(frames) for message in stream.feed([ring[seq]])]
     said += stream.close("source_lost")
     cuts.close()
     return said
@@ -214,7 +214,7 @@ def test_silence_is_decided_for_good_without_a_pre_roll_too(tmp_path):
     cuts = CutList(tmp_path / "cuts-mic.sqlite")
     stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), replace(SETTINGS, pre_roll_ms=0))
     for frame in ring.values():
-        stream.feed(frame)
+        stream.feed([frame])
     needed_seq = stream.needed_seq()
     cuts.close()
     assert needed_seq > 100

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 MARGIN = 4 * FRAME_SAMPLES  # speech on either side of a mark: enough to be an utterance of its own
 _SPEECH, _SILENCE = b"\x01\x00", b"\x00\x00"
@@ -78,7 +78,10 @@ class Ear:
     def reset(self) -> None:
         """It has no memory."""
 
-    def probability(self, pcm: bytes) -> float:
+    def probabilities(self, pcm: bytes) -> list[float]:
+        return [self._probability(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
+
+    def _probability(self, pcm: bytes) -> float:
         spoken = pcm.count(1)
         if spoken < FRAME_SAMPLES // 8:
             return 0.02

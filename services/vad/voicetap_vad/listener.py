@@ -92,7 +92,7 @@ class Listener:
         if self._has_ended or not (stream := self._stream):
             return []
         frames = stream.order.take(FRAMES_PER_TURN)
-        said = [message for frame in frames for message in stream.feed(frame)]
+        said = stream.feed(frames)
         self._in_real_time = len(frames) <= GATHER_FRAMES
         self._watch(now_s)
         if stream.order.complete and (stream.is_open or (self.is_over and stream.has_undecided)):
@@ -160,7 +160,7 @@ class Listener:
 
     def _leave(self, stream: Stream, reason: str) -> list[Said]:
         """Goes through what is here of a stream; what is not is a gap."""
-        said = [message for frame in stream.order.take(stream.order.waiting) for message in stream.feed(frame)]
+        said = stream.feed(stream.order.take(stream.order.waiting))
         return said + stream.abandon(self._head.next_position, reason)
 
     def _new_mark(self, head: AudioHead) -> Mark:

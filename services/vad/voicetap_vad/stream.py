@@ -28,7 +28,7 @@ from .cutlist import OPEN, SHORT, SPEECH, Cut, CutList, Mark
 from .decisions import Decisions
 from .draft import NEVER, Draft
 from .entries import LOST, entry_of, id_of, started_of, stopped_of
-from .frames import Frames
+from .frames import Frames, runs
 from .repair import Order
 from .segmenter import Ended, Event, Scored, Segmenter, Started
 from .silero import Silero
@@ -92,13 +92,26 @@ class Stream:
         """The oldest frame that a restart of vad would ask for."""
         return max(0, self._decisions.needed_seq() - WARM_UP_FRAMES)
 
-    def feed(self, frame: AudioFrame) -> list[Said]:
+    def feed(self, frames: list[AudioFrame]) -> list[Said]:
+        scores = self._hear(frames)
+        return [said for frame in frames for said in self._take(frame, scores)]
+
+    def _hear(self, frames: list[AudioFrame]) -> dict[int, float]:
+        """How much each frame sounds like speech, of those that matter; what follows on one another is heard together."""
+        scores, heard_from_seq = {}, self._decide_from_seq - WARM_UP_FRAMES
+        for run in runs(frame for frame in frames if frame.seq >= heard_from_seq):
+            if run[0].position != self._heard_end:
+                self._silero.reset()
+            self._heard_end = run[-1].position + FRAME_SAMPLES
+            found = self._silero.probabilities(b"".join(frame.pcm for frame in run))
+            scores |= zip((frame.seq for frame in run), found, strict=True)
+        return scores
+
+    def _take(self, frame: AudioFrame, scores: dict[int, float]) -> list[Said]:
         self._frames.add(frame)
         said = self._collect(lambda cut: cut.last_seq <= frame.seq)
         if frame.seq >= self._decide_from_seq:
-            said += self._decide(frame)
-        elif frame.seq >= self._decide_from_seq - WARM_UP_FRAMES:
-            self._probability(frame)
+            said += self._decide(frame, scores[frame.seq])
         self._frames.drop_before(self._kept_from_seq(frame))
         self._decisions.commit()
         return said
@@ -175,10 +188,10 @@ class Stream:
 
     # ---- deciding -----------------------------------------------------------------------------
 
-    def _decide(self, frame: AudioFrame) -> list[Said]:
+    def _decide(self, frame: AudioFrame, probability: float) -> list[Said]:
         said = self._hear_gap(frame) if frame.position > self._decided_end else []
         self._decided_end, self._decided_to_seq = frame.position + FRAME_SAMPLES, frame.seq + 1
-        said += self._apply(self._segment(Scored(frame.seq, frame.position, self._probability(frame))))
+        said += self._apply(self._segment(Scored(frame.seq, frame.position, probability)))
         oldest = self._segmenter.oldest
         seq, position = (oldest.seq, oldest.position) if oldest else (self._decided_to_seq, self._decided_end)
         if not self._open and position - self._decisions.mark.position >= NOTE_SAMPLES:
@@ -205,12 +218,6 @@ class Stream:
         if is_lost:
             self._decisions.note(seq=frame.seq, position=frame.position)
         return said
-
-    def _probability(self, frame: AudioFrame) -> float:
-        if frame.position != self._heard_end:
-            self._silero.reset()
-        self._heard_end = frame.position + FRAME_SAMPLES
-        return self._silero.probability(frame.pcm)
 
     def _apply(self, events: list[Event]) -> list[Said]:
         said = []
