@@ -117,6 +117,21 @@ def test_a_topic_is_a_prefix(bus):
     assert receive(finals, 2)[-1].source == "hallway"
 
 
+def test_who_sends_transcripts_knows_what_somebody_reads_of_them(bus):
+    journal, first, second = bus("journal"), bus("app"), bus("app")
+    out = journal.sender(links.TRANSCRIPT)
+    first.receiver(links.TRANSCRIPT, ("transcript.final/",))
+    eventually(lambda: journal.wait(0.1) == set() and out.is_wanted("transcript.final/"), 5, "a subscription")
+    assert not out.is_wanted("transcript.interim/")
+    readers = [second.receiver(links.TRANSCRIPT, topics) for topics in (("transcript.interim/hall",), ("",))]
+    eventually(lambda: out.is_wanted("transcript.interim/"), 5, "another")
+    eventually(lambda: out.is_wanted("transcript.failed/"), 5, "one to everything")
+    for reader in readers:
+        assert out.is_wanted("transcript.interim/")
+        second.close(reader)
+    eventually(lambda: not out.is_wanted("transcript.interim/"), 5, "the end of both")
+
+
 def test_a_socket_that_is_closed_early_is_gone_and_its_bus_goes_on(bus, settings):
     here = bus("vad")
     for _ in range(20):

@@ -12,8 +12,9 @@ import pytest
 
 from rig.processes import eventually, output_of
 from rig.said import failed, final, gap, id_of, interim, started
-from voicetap import links
+from voicetap import Tap, links
 from voicetap.bus import Bus, Receiver
+from voicetap.links import Link
 from voicetap.messages import (
     Committed,
     Failed,
@@ -29,16 +30,17 @@ from voicetap.messages import (
 )
 
 MODULE = "voicetap_journal"
+BEAT = links.HEARTBEAT.of("journal")
 
 
 class Neighbour:
     """vad, a worker and an app in one: what they can do to journal, and all they hear of it."""
 
-    def __init__(self, bus: Bus):
+    def __init__(self, bus: Bus, reads: tuple[Link, ...] = (links.COMMITS, links.TRANSCRIPT, BEAT)):
         self.bus = bus
         self.results = bus.sender(links.RESULTS)
         self.requests = bus.sender(links.HISTORY)
-        self._receivers = [bus.receiver(link) for link in (links.COMMITS, links.TRANSCRIPT, BEAT)]
+        self._receivers = [bus.receiver(link) for link in reads]
         self.heard: list[object] = []
         self._silent: set[Receiver] = set()
 
@@ -86,9 +88,6 @@ class Neighbour:
         return beats[-1].state if beats else ""
 
 
-BEAT = links.HEARTBEAT.of("journal")
-
-
 @pytest.fixture
 def neighbour(settings) -> Iterator[Neighbour]:
     with Bus("vad", settings) as bus:
@@ -100,6 +99,30 @@ def journal(spawn, neighbour) -> subprocess.Popen:
     process = spawn(MODULE)
     neighbour.ready()
     return process
+
+
+@pytest.fixture
+def quiet_neighbour(settings) -> Iterator[Neighbour]:
+    """One that reads no transcripts."""
+    with Bus("vad", settings) as bus:
+        yield Neighbour(bus, (links.COMMITS, BEAT))
+
+
+def test_whether_anybody_reads_words_while_they_are_spoken_is_said_at_once(spawn, quiet_neighbour, settings):
+    spawn(MODULE)
+    quiet_neighbour.ready()
+
+    def says(wanted: bool) -> bool:
+        return quiet_neighbour.of(JournalHead)[-1].interims_wanted == wanted
+
+    quiet_neighbour.wait_for(lambda: says(False), "nobody")
+    with Tap(interims=True, settings=settings):
+        quiet_neighbour.wait_for(lambda: says(True), "a tap")
+    quiet_neighbour.wait_for(lambda: says(False), "nobody any more")
+    with Tap(settings=settings):
+        quiet_neighbour.heard.clear()
+        quiet_neighbour.wait_for(lambda: len(quiet_neighbour.of(JournalHead)) > 1, "two heads")
+        assert says(False), "who reads finals alone does not count"
 
 
 def stop(process: subprocess.Popen) -> None:

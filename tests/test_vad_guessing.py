@@ -9,7 +9,7 @@ from voicetap.codec import UtteranceId
 from voicetap.messages import Job, JournalHead, WorkerReport
 from voicetap_vad.guessing import Guessing
 from voicetap_vad.outbox import Outbox, Send
-from voicetap_vad.pace import NEWEST, Pace
+from voicetap_vad.pace import FULL, NEWEST, UNTAPPED, Pace
 
 EARLY, INTERIM = "early", "interim"
 
@@ -22,11 +22,11 @@ class Draft:
 
 @dataclass
 class Stream:
-    """A listener with its open stream: paused since then, or so overdue. What it was asked for is in `asked`."""
+    """A listener with its open stream: in a pause that ends so soon, or so overdue. `asked`: for what it was."""
 
     source: str
     onset_ns: int = 0
-    paused: int | None = None
+    ends_in: float | None = None
     late: float = float("-inf")
     asked: list[str] = field(default_factory=list)
 
@@ -34,14 +34,14 @@ class Stream:
         self.draft = Draft(id_of(1, self.source), self.onset_ns)
         self.open_stream = self
 
-    def paused_ns(self) -> int | None:
-        return self.paused
+    def ends_in_s(self) -> float | None:
+        return self.ends_in
 
     def overdue(self, period_s: float) -> float:
         return self.late - period_s
 
     def early(self) -> Job:
-        self.paused = None
+        self.ends_in = None
         return self._job(EARLY)
 
     def interim(self) -> Job:
@@ -70,7 +70,7 @@ class Delivery:
         self.sent += [(job.utterance_id.source, job.purpose) for job in sent]
 
 
-def handed_out(streams: list[Stream], workers: int, pace: Pace | None) -> list[tuple[str, str]]:
+def handed_out(streams: list[Stream], workers: int, pace: Pace) -> list[tuple[str, str]]:
     delivery = Delivery(workers)
     Guessing(streams, delivery, pace).turn(0.0)
     return delivery.sent
@@ -82,14 +82,31 @@ def costly(cost_s: float) -> Pace:
     return pace
 
 
-def test_pauses_come_first_the_oldest_before_the_others():
-    streams = [Stream("a", late=9), Stream("b", paused=20), Stream("c", paused=10)]
+def test_pauses_come_first_the_one_that_may_be_over_first_before_the_others():
+    streams = [Stream("a", late=9), Stream("b", ends_in=0.2), Stream("c", ends_in=0.1)]
     assert handed_out(streams, 1, Pace(0.5)) == [("c", EARLY)]
-    assert handed_out([Stream("a", late=9), Stream("b", paused=20), Stream("c", paused=10)], 3, Pace(0.5)) == [
+    assert handed_out([Stream("a", late=9), Stream("b", ends_in=0.2), Stream("c", ends_in=0.1)], 3, Pace(0.5)) == [
         ("c", EARLY),
         ("b", EARLY),
         ("a", INTERIM),
     ]
+
+
+def test_a_pause_waits_until_its_decoding_has_to_begin():
+    pace = costly(0.05)
+    assert handed_out([Stream("a", ends_in=0.5)], 1, pace) == []
+    assert handed_out([Stream("a", ends_in=0.2)], 1, pace) == [("a", EARLY)]
+
+
+def test_interims_are_made_for_those_who_read_them_alone():
+    delivery, stream = Delivery(1), Stream("a", late=9)
+    guessing = Guessing([stream], delivery, Pace(0.5))
+    guessing.is_tapped = False
+    guessing.turn(0.0)
+    assert (delivery.sent, guessing.level(0.0)) == ([], UNTAPPED)
+    guessing.is_tapped = True
+    guessing.turn(0.0)
+    assert (delivery.sent, guessing.level(0.0)) == ([("a", INTERIM)], FULL)
 
 
 def test_the_most_overdue_interim_is_made_first_and_none_too_soon():
@@ -99,7 +116,7 @@ def test_the_most_overdue_interim_is_made_first_and_none_too_soon():
 
 
 def test_no_interims_where_there_are_to_be_none():
-    assert handed_out([Stream("a", late=9), Stream("b", paused=5)], 2, None) == [("b", EARLY)]
+    assert handed_out([Stream("a", late=9), Stream("b", ends_in=0.1)], 2, Pace(0.0)) == [("b", EARLY)]
 
 
 @pytest.mark.parametrize("cost_s", [1.1, 2.9])

@@ -1,9 +1,10 @@
 """How often interims are made, and of whom, under more and more load."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicetap_vad.pace import FULL, MAX_PERIOD_S, MIN_PERIOD_S, NEWEST, OFF, SLOWER, Pace, Plan
+from voicetap_vad.pace import FULL, MAX_PERIOD_S, MIN_PERIOD_S, NEWEST, OFF, ON_THE_WAY_S, SLOWER, Pace, Plan
 
 
 def plan(cost_s: float, speakers: int = 1, workers: int = 1, is_late: bool = False, share: float = 0.5) -> Plan:
@@ -35,6 +36,20 @@ def test_it_comes_back_when_decoding_gets_cheaper():
     for _ in range(10):
         pace.hear(0.1)
     assert pace.plan(1, 1, is_late=False).level == FULL
+
+
+def test_a_pause_is_decoded_in_time_by_all_that_is_known():
+    pace = Pace(0.5)
+    assert pace.lead_s(1, 1) == float("inf"), "at once, as long as nobody knows"
+    for _ in range(20):
+        pace.hear(0.2)
+    steady_s = pace.lead_s(1, 1)
+    assert ON_THE_WAY_S + 0.2 <= steady_s < ON_THE_WAY_S + 0.21
+    assert pace.lead_s(2, 2) == steady_s and pace.lead_s(3, 1) == pytest.approx(
+        ON_THE_WAY_S + 3 * (steady_s - ON_THE_WAY_S)
+    )
+    pace.hear(0.4)
+    assert pace.lead_s(1, 1) > ON_THE_WAY_S + 0.4, "and one that was slow may be again"
 
 
 @given(st.floats(0.001, 10), st.integers(1, 16), st.integers(1, 4), st.floats(0.05, 1))

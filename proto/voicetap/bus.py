@@ -54,6 +54,30 @@ class Sender:
         return True
 
 
+class TappedSender(Sender):
+    """One that knows what its readers want."""
+
+    def __init__(self, socket: zmq.Socket, link: Link):
+        super().__init__(socket, link)
+        self._topics: set[bytes] = set()
+
+    def is_wanted(self, kind: str) -> bool:
+        """Whether somebody subscribes to topics that begin so, as far as subscriptions have come in."""
+        for _ in range(MAX_MESSAGES_PER_TURN):
+            if not self._socket.getsockopt(zmq.EVENTS) & _READABLE:
+                break
+            self._hear(self._socket.recv(_NOBLOCK))
+        wanted = kind.encode()
+        return any(topic.startswith(wanted) or wanted.startswith(topic) for topic in self._topics)
+
+    def _hear(self, news: bytes) -> None:
+        """ZeroMQ tells of the first subscription to a topic and of the end of the last, also where a reader dies."""
+        if news[:1] == b"\1":
+            self._topics.add(news[1:])
+        elif news[:1] == b"\0":
+            self._topics.discard(news[1:])
+
+
 class Receiver:
     """The receiving end of a link. Refuses, counts and once a minute names what is not for it."""
 
@@ -130,7 +154,12 @@ class Bus:
         self._stack.close()
 
     def sender(self, link: Link) -> Sender:
-        return Sender(self._open(link, zmq.PUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH), link)
+        """A TappedSender, where the link knows its readers: `wait` returns for them too."""
+        if not link.knows_readers:
+            return Sender(self._open(link, zmq.PUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH), link)
+        socket = self._open(link, zmq.XPUB)
+        self._poller.register(socket, zmq.POLLIN)
+        return TappedSender(socket, link)
 
     def receiver(self, link: Link, topics: tuple[str, ...] = ("",)) -> Receiver:
         """Topics are prefixes: `transcript.final/` is the finals of all sources."""
@@ -171,8 +200,9 @@ class Bus:
     def close(self, end: Sender | Receiver) -> None:
         """Closes one socket early, dropping what it still holds: its peer is a new process."""
         socket = end._socket if isinstance(end, Sender) else end.socket
-        if isinstance(end, Receiver):
+        if socket in self._poller:
             self._poller.unregister(socket)
+        if isinstance(end, Receiver):
             self._receivers.remove(end)
         self._sockets.remove(socket)
         socket.close(linger=0)
@@ -182,7 +212,7 @@ class Bus:
         self._sockets.append(socket := self._context.socket(kind))
         socket.sndhwm = socket.rcvhwm = link.depth
         socket.maxmsgsize = link.max_bytes
-        binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
+        binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind in (zmq.PUB, zmq.XPUB))
         if address.startswith("tcp://"):
             self._secure(socket, address, binds)
         if binds:

@@ -284,6 +284,7 @@ class JournalHead:
     committed: tuple[UtteranceId, ...] = ()
     highest: tuple[UtteranceId, ...] = ()
     boot_id: str = ""  # changes with every start of journal
+    interims_wanted: bool = True  # somebody subscribes to them: else nobody need make any
 
 
 @message
@@ -325,7 +326,7 @@ class SourceState:
     early_jobs: int = 0  # pauses whose sound was decoded before it was known whether they were the end
     early_used: int = 0  # of these: they were; the others were wasted
     interims: str = (
-        ""  # how they are degraded by load: full, slower, newest (of the sources), off; empty: there are none
+        ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
 
 

@@ -35,7 +35,7 @@ class VadSettings:
     tail_ms: int = setting(200, "silence kept after the last speech", minimum=0, maximum=2000)
     soft_limit_s: float = setting(12.0, "from this length on, any breath ends the utterance", minimum=1, maximum=60)
     hard_limit_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60)
-    interims: bool = setting(True, "publish words while they are spoken")
+    interims: bool = setting(True, "publish words while they are spoken, as long as anybody reads them")
     interim_share: float = setting(0.25, "share of the workers' time that interims may take", minimum=0.01, maximum=1)
     lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.2, maximum=60)
     max_attempts: int = setting(3, "workers that may be lost over one utterance before it counts as failed", minimum=1, maximum=20)

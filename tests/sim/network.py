@@ -191,6 +191,10 @@ class Sender:
         self.process.step()
         return sent
 
+    def is_wanted(self, kind: str) -> bool:
+        topics = (topic for connection in self.connections for topic in connection.receiver.topics)
+        return any(topic.startswith(kind) or kind.startswith(topic) for topic in topics)
+
     def _publish(self, item: object, topic: str) -> bool:
         for connection in self.connections:
             if topic.startswith(connection.receiver.topics):

@@ -55,6 +55,7 @@ class Scenario:
     faults: tuple[Fault, ...]
     stops: bool  # it ends by being told to; else when there is no sound any more
     readers: int
+    interims: bool  # whether they read those
     ring_is_small: bool
     loses: str  # one of LOSSES, or nothing
     kinds: frozenset[str] = field(default_factory=frozenset)
@@ -81,6 +82,7 @@ def draw(seed: int) -> Scenario:
         faults=tuple(faults),
         stops=not has_file and not curses and not ring_is_small and not loses and dice.random() < 0.3,
         readers=dice.choice((1, 1, 2)),
+        interims=dice.random() < 0.75,
         ring_is_small=ring_is_small,
         loses=loses,
         kinds=kinds,

@@ -141,7 +141,8 @@ class Reader:
         self._app = app
         self._process = process
         process.node.state = "ready"
-        self._tap = Tap(app.next_seq, events=True, settings=process.world.settings)
+        world = process.world
+        self._tap = Tap(app.next_seq, interims=world.scenario.interims, events=True, settings=world.settings)
         self._tap.journal_id = app.journal_id
 
     def turn(self) -> float:

@@ -25,6 +25,7 @@ HEAD_STREAMS = 64  # named in one head, the latest
 FRESH_WAIT_S = 30.0  # with a new file nobody knows whether the first numbers of a stream are still to come
 QUIET_S = 0.1  # without anything to do: nothing more is coming
 DRAIN_S = 1.0
+INTERIMS = "transcript.interim/"  # their topics
 
 log = logging.getLogger("journal")
 
@@ -46,6 +47,7 @@ class Journal:
         self._history = History(node.receiver(links.HISTORY), self._transcript, store, node.boot_id)
         self._order = restored(store, settings.order_wait_s)
         self._live = Live(self._order.knows)
+        self._interims_wanted = True
         self._unstored: dict[UtteranceId, Entry] = {}
         self._refused = 0
         self._next_head_s = self._next_retire_s = self._next_write_s = 0.0
@@ -63,7 +65,8 @@ class Journal:
             crashpoint("journal.entry.published")
         for utterance_id in repeated:
             self._acknowledge(utterance_id)
-        if released or now_s >= self._next_head_s:
+        was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.is_wanted(INTERIMS)
+        if released or now_s >= self._next_head_s or was_wanted != self._interims_wanted:
             self._publish_head(now_s)
         self._history.answer_one()
         self._retire(now_s)
@@ -152,6 +155,7 @@ class Journal:
             committed=self._watermarks(),
             highest=self._highest(),
             boot_id=self._node.boot_id,
+            interims_wanted=self._interims_wanted,
         )
         self._commits.send(head)
         self._transcript.send(head)

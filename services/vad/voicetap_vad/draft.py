@@ -5,7 +5,7 @@ from voicetap.messages import SAMPLE_RATE_HZ, AudioFrame, Hypothesis, Interim
 
 from .agreement import Agreement
 
-FIRST = SAMPLE_RATE_HZ // 2  # speech before the first interim: in less, engines hear what is not there
+FIRST = int(0.35 * SAMPLE_RATE_HZ)  # speech before the first interim: in less, engines hear what is not there
 OVERLAP_S = 0.3  # of a window with the last committed word
 MAX_WINDOW = 10 * SAMPLE_RATE_HZ
 NEVER = float("-inf")
@@ -33,8 +33,10 @@ class Draft:
         """Whether the early job of this pause was not made yet."""
         return pause[1] != self._paused_to_seq
 
-    def ask_early(self, pause: tuple[int, int]) -> None:
+    def ask_early(self, pause: tuple[int, int], position: int) -> None:
+        """It tells as much as an interim, so the next of those has time."""
         self._paused_to_seq = pause[1]
+        self._asked_position = position
 
     def overdue(self, position: int, period_s: float) -> float:
         """For how long an interim might have been made that ends at `position`; negative: it is too soon for one."""

@@ -29,6 +29,11 @@ class Endpoint:
         self._pauses: deque[int] = deque(maxlen=PAUSES)
         self.reset()
 
+    @property
+    def soonest(self) -> int:
+        """The shortest pause that may be the end, whatever is heard of what was said before it."""
+        return self._shortest if self._is_adaptive else self._usual
+
     def go_on(self, pause: int) -> None:
         """Somebody speaks again after so much silence; also when that had been taken for the end."""
         self.reset()

@@ -129,6 +129,12 @@ class Segmenter:
         return utterance.first_seq, utterance.frames[utterance.kept(self._tail) - 1].seq
 
     @property
+    def ends_in(self) -> float:
+        """Samples of silence until this pause may be the end, at the soonest."""
+        length = self._open.frames[-1].end - self._open.frames[0].position
+        return min(self.endpoint.soonest, self._required_silence(length)) - self._open.silence
+
+    @property
     def oldest(self) -> Scored | None:
         """The oldest frame that may still be part of an utterance."""
         frames = self._open.frames if self._open else self._recent

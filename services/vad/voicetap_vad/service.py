@@ -63,7 +63,7 @@ class Service:
         vad = settings.vad
         self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
         self._delivery = Delivery(node, self._outbox, self._cuts)
-        pace = Pace(vad.interim_share) if vad.interims else None
+        pace = Pace(vad.interim_share if vad.interims else 0.0)
         self._guessing = Guessing(self._listeners.values(), self._delivery, pace)
         self._announced = dict.fromkeys(names, ("live", ""))
         self._states_s = 0.0
@@ -128,6 +128,7 @@ class Service:
         for message in self._commits:
             self._delivery.step(message, now_s)
             if isinstance(message, JournalHead):
+                self._guessing.is_tapped = message.interims_wanted
                 for known in message.committed:
                     self._forget(known._replace(number=1), known.number)
                     self._numbers_of(known).learn_committed(known)

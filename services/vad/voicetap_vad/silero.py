@@ -55,7 +55,7 @@ class Silero:
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
 
     def probabilities(self, pcm: bytes) -> list[float]:
-        """Of speech in each of these frames, which follow on the one before. Together they cost less than one by one."""
+        """Of speech in each of these frames, which follow on the one before; together they cost less."""
         samples = np.concatenate([self._context, np.frombuffer(pcm, "<i2") / np.float32(FULL_SCALE)])
         self._context = samples[-CONTEXT_SAMPLES:]
         frames = sliding_window_view(samples, CONTEXT_SAMPLES + FRAME_SAMPLES)[::FRAME_SAMPLES]

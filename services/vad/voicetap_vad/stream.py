@@ -97,7 +97,7 @@ class Stream:
         return [said for frame in frames for said in self._take(frame, scores)]
 
     def _hear(self, frames: list[AudioFrame]) -> dict[int, float]:
-        """How much each frame sounds like speech, of those that matter; what follows on one another is heard together."""
+        """How much each frame that matters sounds like speech; what follows on one another is heard together."""
         scores, heard_from_seq = {}, self._decide_from_seq - WARM_UP_FRAMES
         for run in runs(frame for frame in frames if frame.seq >= heard_from_seq):
             if run[0].position != self._heard_end:
@@ -154,16 +154,16 @@ class Stream:
 
     # ---- what may be worth hearing before it is decided -------------------------------------------
 
-    def paused_ns(self) -> int | None:
-        """When the pause began that may be the end, if its early job was not made yet."""
+    def ends_in_s(self) -> float | None:
+        """How soon the pause of the moment may be the end, if its early job was not made yet."""
         pause = self._segmenter.pause
         is_news = pause is not None and self._open is not None and self.draft.is_news(pause)
-        return self._frames[pause[1]].captured_ns if is_news else None
+        return self._segmenter.ends_in / SAMPLE_RATE_HZ if is_news else None
 
     def early(self) -> Job:
         """The job there will be if nobody speaks any more, in this pause. Nothing of it is noted, or owed."""
         pause = self._segmenter.pause
-        self.draft.ask_early(pause)
+        self.draft.ask_early(pause, self._decided_end)
         return self._frames.job(self._cut_to(pause[1], SPEECH, "silence"), EARLY)
 
     def overdue(self, period_s: float) -> float:
