@@ -61,17 +61,23 @@ class Service:
         self._gaps = 0
         self._reader = ("", 0)  # the state it heard of, and the first frame it does not have
         self._announced: tuple[str, str] | None = None
-        self._next_head_s = 0.0
+        self._next_head_s = self._next_look_s = 0.0
         self._ended_s: float | None = None  # since when nothing more is taken from the source
 
     def turn(self) -> None:
         self._answer()
-        if runtime.is_ending(self._node.settings.runtime_dir):  # SIGTERM comes when all that was heard is committed
-            self._end()
+        self._look_for_the_end()
         if self._ended_s is not None:
             return self._announce("stopping", "")
         self._pump()
         self._announce(self._source.state, self._source.detail)
+
+    def _look_for_the_end(self) -> None:
+        """SIGTERM comes only when all that was heard is committed. Seldom: it is a look at the disk."""
+        if time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + HEAD_S
+            if runtime.is_ending(self._node.settings.runtime_dir):
+                self._end()
 
     def wait_s(self) -> float:
         """A head is never a reason to wake up earlier: sound comes more often."""
