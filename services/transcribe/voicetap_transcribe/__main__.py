@@ -8,6 +8,7 @@ import sys
 from voicetap.node import ConfigError, Node, run
 from voicetap.settings import Settings
 
+from . import memory
 from .decoder import Decoder
 from .worker import DecodeHung, Worker
 
@@ -16,6 +17,7 @@ log = logging.getLogger("transcribe")
 
 def main(settings: Settings) -> None:
     number = worker_number(sys.argv[1:])
+    memory.keep()
     try:
         with Decoder(settings) as decoder, Node("transcribe", settings, number) as node:
             Worker(node, decoder).run()

@@ -13,12 +13,14 @@ from voicetap.messages import Job
 from voicetap.settings import Settings
 
 from . import engine as engines
+from . import memory
 from .drafts import INTERIM
 from .engine import Abandoned, Engine, ModelUnavailable, Options, Result
 
 NICE = 5  # so that decoding cannot starve the beats and the sound of anybody
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 CLOSE_S = 0.2
+KEEP_S = 5.0  # without a job, until the memory that the last one used is given back
 
 log = logging.getLogger("decoder")
 
@@ -123,7 +125,7 @@ class Decoder:
             engine = self._load()
         except Exception as error:  # noqa: BLE001  the main thread raises it again
             return self._tell(NotLoaded(error))
-        while engine and (job := self._jobs.get()):
+        while engine and (job := self._next_job()):
             self._decode(engine, job)
         if engine:
             engine.close()
@@ -141,6 +143,13 @@ class Decoder:
             self._closing.wait(retry_s)
             retry_s = min(retry_s * 2, MAX_RETRY_S)
         return None
+
+    def _next_job(self) -> Job | None:
+        try:
+            return self._jobs.get(timeout=KEEP_S)
+        except queue.Empty:
+            memory.give_back()
+            return self._jobs.get()
 
     def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()

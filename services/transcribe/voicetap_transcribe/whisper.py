@@ -1,6 +1,5 @@
 """Whisper through faster-whisper: the only file that knows it."""
 
-import ctypes
 import gc
 import logging
 import os
@@ -21,7 +20,7 @@ from voicetap.messages import Word
 from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 
-from . import hub, windows
+from . import hub, memory, windows
 from .engine import ModelUnavailable, Options, Progress, Result, look_up
 from .guards import compression_ratio
 from .search import Guess, best_guess
@@ -62,11 +61,10 @@ class FasterWhisper:
         return windows.one_after_another(features, lambda window: self._hear(window, options))
 
     def close(self) -> None:
-        """glibc keeps freed memory for itself, so it is told not to."""
         self._whisper.model.unload_model()
         del self._whisper
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        memory.give_back()
 
     def _features(self, samples: np.ndarray) -> np.ndarray:
         features = self._whisper.feature_extractor(samples.astype(np.float32) / 32768)
