@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 import model
 from model import Attention, Layer, Whisper
+from speech import SOUNDS
 from tokens import Tokens
 
 
 def convert(checkpoint: Path, directory: Path) -> None:
     tokens = Tokens()
-    trained = Whisper(tokens.size, len(tokens.words))
+    trained = Whisper(tokens.size, len(tokens.words), len(SOUNDS))
     trained.load_state_dict(torch.load(checkpoint)["model"])
     spec = filled(trained)
     spec.config.suppress_ids = []
@@ -35,7 +36,6 @@ def convert(checkpoint: Path, directory: Path) -> None:
     spec.save(str(directory))
     tokens.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     sound = {"feature_size": model.MELS, "hop_length": 160, "n_fft": 400, "sampling_rate": 16_000}
-    (directory / "voicetap.json").write_text(json.dumps({"short_windows": True}) + "\n")
     (directory / "preprocessor_config.json").write_text(json.dumps(sound) + "\n")
     (directory / "voicetap.json").write_text(json.dumps({"short_windows": True}) + "\n")  # it was trained on short ones
 

@@ -1,5 +1,7 @@
 """Lets faster-whisper transcribe sentences that were held out, and counts wrong words.
 
+Alone, in noise and echo, several without a pause between them, and words in any order.
+
 python measure.py DIRECTORY [--sentences N]
 """
 
@@ -14,6 +16,8 @@ from faster_whisper import WhisperModel
 import text
 from speech import Espeak, anybody
 from windows import joined, roughened
+
+TOGETHER = 3  # sentences
 
 
 def wrong_words(said: list[str], heard: list[str]) -> int:
@@ -47,12 +51,18 @@ class Measure:
 
 def measured(directory: Path, sentences: list[str], seed: int) -> Measure:
     chance, dice, espeak = random.Random(seed), np.random.default_rng(seed), Espeak()
-    measure = Measure(directory)
+    measure, said = Measure(directory), []
     for sentence in sentences:
-        spoken = anybody(sentence, espeak, chance)
-        clean = joined([spoken], chance)[0].sound
+        said.append(anybody(sentence, espeak, chance))
+        clean = joined(said[-1:], chance)[0].sound
         measure.count("clean", sentence, clean)
         measure.count("rough", sentence, roughened(clean, chance, dice))
+        anything = anybody(text.in_any_order(chance), espeak, chance)
+        measure.count("in any order", anything.text, joined([anything], chance)[0].sound)
+    for place in range(0, len(said) - TOGETHER, TOGETHER):
+        several = said[place : place + TOGETHER]
+        sound = np.concatenate([each.sound for each in several])
+        measure.count("without a pause", " ".join(each.text for each in several), sound)
     return measure
 
 

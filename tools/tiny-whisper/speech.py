@@ -16,6 +16,10 @@ ACCENTS = ("en-us", "en-us", "en", "en-gb-x-rp", "en-gb-scotland")
 VARIANTS = ("", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")
 FLITE_SHARE = 0.45
+SOUNDS = (  # as flite names them
+    *"aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k".split(),
+    *"l m n ng ow oy p r s sh t th uh uw v w y z zh".split(),
+)
 _SYNCHRONOUS, _UTF8, _END, _WORD, _LAST = 2, 1, 0, 1, 5  # of espeak-ng's speak_lib.h
 _SPEED, _PITCH = 1, 3
 _SILENCE = 1e-3
@@ -112,16 +116,17 @@ def flite(text: str, voice: str, stretch: float, pitch_hz: float) -> Spoken:
     ends_s = [float(each.partition(":")[2]) for each in printed.split() if not each.startswith("pau")]
     first_s = float(printed.split()[0].partition(":")[2])
     edges_s = np.array([first_s, *ends_s])
-    sounds = np.cumsum([0, *(_sounds(word, voice) for word in text.split())])
-    times_s = np.interp(sounds * (len(ends_s) / sounds[-1]), np.arange(len(edges_s)), edges_s)
+    passed = np.cumsum([0, *(len(sounds(word, voice)) for word in text.split())])
+    times_s = np.interp(passed * (len(ends_s) / passed[-1]), np.arange(len(edges_s)), edges_s)
     spans = [Span(*each) for each in zip(text.split(), times_s[:-1], times_s[1:], strict=True)]
     return _resampled(sound, spans, rate_hz)
 
 
 @cache
-def _sounds(word: str, voice: str) -> int:
+def sounds(word: str, voice: str = "slt") -> list[str]:
+    """Those of a word that is said alone."""
     printed = _flite(["-voice", voice, "-ps", "-t", word, "none"])
-    return sum(sound != "pau" for sound in printed.split())
+    return [sound for sound in printed.split() if sound != "pau"]
 
 
 def _flite(arguments: list[str]) -> str:

@@ -13,13 +13,14 @@ import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 
 import text
-from speech import RATE_HZ, Espeak, Span, Spoken, anybody
+from speech import RATE_HZ, SOUNDS, Espeak, Span, Spoken, anybody, sounds
 from tokens import Tokens
 
 SHARD = 500  # sentences
-LONGEST_S = 9.0
+LONGEST_S = 13.0
 LABEL_HZ = 50  # of the encoder's positions
 TOGETHER, NOISE_ALONE, CUT_SHORT, BEGUN_LATE = 0.3, 0.06, 0.15, 0.08  # windows per sentence; the last two are shares
+SEVERAL = (2, 2, 3, 4)  # sentences, with pauses between them or none
 NOISY, ECHOING, TIMED, PROMPTED = 0.65, 0.2, 0.15, 0.1
 HEARD_ENOUGH = 0.8  # of a word at the end of a window
 IGNORED = -100
@@ -37,8 +38,8 @@ class Labels:
 def joined(parts: list[Spoken], chance: random.Random) -> tuple[Spoken, list[list[Span]]]:
     """Sentences one after another, with silence around them."""
     pieces, sentences, at_s = [], [], 0.0
-    for number, part in enumerate(parts):
-        quiet = np.zeros(int(RATE_HZ * chance.uniform(0.2 if number else 0.0, 0.7)), np.float32)
+    for part in parts:
+        quiet = np.zeros(int(RATE_HZ * chance.uniform(0.0, 0.7)), np.float32)
         at_s += len(quiet) / RATE_HZ
         sentences.append([Span(span.word, span.start_s + at_s, span.end_s + at_s) for span in part.spans])
         at_s += len(part.sound) / RATE_HZ
@@ -130,6 +131,16 @@ def here(spans: list[Span], length: int) -> torch.Tensor:
     return words
 
 
+def sounds_here(spans: list[Span], length: int) -> torch.Tensor:
+    """The sound at each position, 0 for silence: those of a word last equally long, which is near enough."""
+    found = torch.zeros(length, dtype=torch.int16)
+    for span in spans:
+        edges_s = np.linspace(span.start_s, span.end_s, len(sounds(span.word)) + 1)
+        for sound, start_s, end_s in zip(sounds(span.word), edges_s[:-1], edges_s[1:], strict=True):
+            found[int(LABEL_HZ * start_s) : round(LABEL_HZ * end_s)] = 1 + SOUNDS.index(sound)
+    return found
+
+
 def _prompt(tokens: Tokens, chance: random.Random) -> list[int]:
     sentences = [text.sentence(chance) for _ in range(chance.choice((1, 1, 1, 2, 8)))]
     return [tokens.special("startofprev"), *tokens.tokenizer.encode("".join(f" {each}" for each in sentences)).ids]
@@ -150,7 +161,8 @@ class Maker:
     def shard(self) -> list[dict]:
         spoken = [self._spoken() for _ in range(SHARD)]
         windows = [self._window([each]) for each in spoken]
-        windows += [self._window(self._chance.sample(spoken, 2)) for _ in range(int(TOGETHER * SHARD))]
+        several = (self._chance.choice(SEVERAL) for _ in range(int(TOGETHER * SHARD)))
+        windows += [self._window(self._chance.sample(spoken, number)) for number in several]
         windows += [self._quiet() for _ in range(int(NOISE_ALONE * SHARD))]
         return [window for window in windows if window]
 
@@ -172,19 +184,25 @@ class Maker:
         features = self._heard(roughened(window.sound, self._chance, self._dice))
         length = len(features) // 2
         said = labels(sentences, is_whole, length, self._tokens, self._chance)
-        return _record(features, here(window.spans, length), said)
+        return _record(features, window.spans, said)
 
     def _quiet(self) -> dict:
         features = self._heard(nothing_said(self._chance, self._dice))
-        return _record(features, here([], len(features) // 2), no_speech(self._tokens, self._chance))
+        return _record(features, [], no_speech(self._tokens, self._chance))
 
     def _heard(self, sound: np.ndarray) -> torch.Tensor:
         features = torch.from_numpy(self._features(sound)).T
         return features[: len(features) // 2 * 2].to(torch.float16).clone()
 
 
-def _record(features: torch.Tensor, words: torch.Tensor, said: Labels) -> dict:
-    return {"features": features, "words": words, **asdict(said)}
+def _record(features: torch.Tensor, spans: list[Span], said: Labels) -> dict:
+    length = len(features) // 2
+    return {
+        "features": features,
+        "words": here(spans, length),
+        "sounds": sounds_here(spans, length),
+        **asdict(said),
+    }
 
 
 def main() -> None:
