@@ -27,7 +27,7 @@ PEAK_RATE, WARM_UP_STEPS, FALLING = 2e-3, 60, 0.6  # the share of the time in wh
 BY_EAR_ALONE = 0.15  # the share of the time in which only the encoder learns
 BATCH_POSITIONS = 2200  # 44 s for each process
 PADDED_ONE_IN = 20  # batches, with as much nothing behind the sound as faster-whisper puts there
-WEIGHTS = {"text": 1.0, "word": 0.5, "sound": 0.5, "look": 0.2, "right": 0.0, "placed": 0.0}
+WEIGHTS = {"text": 1.0, "word": 0.5, "sound": 0.5, "look": 0.2}  # the rest is only reported
 MASKED_BANDS, MASKED_FRAMES = 12, 16
 SAVE_STEPS, REPORT_STEPS = 250, 50
 IGNORED = -100
@@ -95,7 +95,7 @@ def losses(model: Whisper, data: Batch, by_ear_alone: bool) -> dict[str, Tensor]
     found = {
         "word": F.cross_entropy(words.float().flatten(0, 1), data.words.flatten()),
         "sound": F.cross_entropy(sounds.float().flatten(0, 1), data.sounds.flatten()),
-        "placed": (words.argmax(-1) == data.words)[data.words > 0].float().mean(),
+        "placed": (words.argmax(-1) == data.words)[data.words > 0].float().mean().nan_to_num(),  # nobody speaks
     }
     return found if by_ear_alone else found | _said(model, data, heard)
 
@@ -177,7 +177,7 @@ def _endless(directory: Path, part: int, parts: int) -> Iterator[Batch]:
 def _learn(model: Whisper, learners: list, found: dict[str, Tensor], share: float) -> float:
     """A step with everybody's mean gradient; gives the mean share of the time too, so that all stop together."""
     model.zero_grad()
-    sum(WEIGHTS[name] * value for name, value in found.items()).backward()
+    sum(weight * found[name] for name, weight in WEIGHTS.items() if name in found).backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     flat = torch.cat([torch.tensor([share]), *(gradient.flatten() for gradient in gradients)])
     dist.all_reduce(flat)

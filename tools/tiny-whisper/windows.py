@@ -17,10 +17,10 @@ from speech import RATE_HZ, SOUNDS, Espeak, Span, Spoken, anybody, sounds
 from tokens import Tokens
 
 SHARD = 500  # sentences
-LONGEST_S = 13.0
+LONGEST_S = 26.0
 LABEL_HZ = 50  # of the encoder's positions
-TOGETHER, NOISE_ALONE, CUT_SHORT, BEGUN_LATE = 0.3, 0.06, 0.15, 0.08  # windows per sentence; the last two are shares
-SEVERAL = (2, 2, 3, 4)  # sentences, with pauses between them or none
+TOGETHER, NOISE_ALONE, CUT_SHORT, BEGUN_LATE = 0.4, 0.06, 0.15, 0.08  # windows per sentence; the last two are shares
+SEVERAL = (2, 2, 3, 4, 6, 8)  # sentences, with pauses between them or none
 NOISY, ECHOING, TIMED, PROMPTED = 0.65, 0.2, 0.15, 0.1
 HEARD_ENOUGH = 0.8  # of a word at the end of a window
 IGNORED = -100

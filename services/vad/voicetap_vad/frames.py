@@ -1,22 +1,10 @@
 """The sound that is kept of one stream, and the jobs that are made of it."""
 
-from collections.abc import Iterable
-
 from voicetap.messages import FRAME_SAMPLES, AudioFrame, Job
 
 from .cutlist import Cut
 from .entries import job_of
 from .speculation import FINAL
-
-
-def runs(frames: Iterable[AudioFrame]) -> list[list[AudioFrame]]:
-    """Parts in which nothing is missing between one frame and the next."""
-    found: list[list[AudioFrame]] = []
-    for frame in frames:
-        if not found or found[-1][-1].position + FRAME_SAMPLES != frame.position:
-            found.append([])
-        found[-1].append(frame)
-    return found
 
 
 class Frames:

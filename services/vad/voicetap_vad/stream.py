@@ -28,7 +28,8 @@ from .cutlist import OPEN, SHORT, SPEECH, Cut, CutList, Mark
 from .decisions import Decisions
 from .draft import NEVER, Draft
 from .entries import LOST, entry_of, id_of, started_of, stopped_of
-from .frames import Frames, runs
+from .frames import Frames
+from .hearing import Hearing
 from .repair import Order
 from .segmenter import Ended, Event, Scored, Segmenter, Started
 from .silero import Silero
@@ -47,11 +48,10 @@ class Stream:
         self.name = head.stream
         self._source = head.source
         self._decisions = Decisions(head.source, mark, cuts)
-        self._silero = silero
+        self._hearing = Hearing(silero)
         self._segmenter = Segmenter(settings)
         self._endpoint_samples = settings.endpoint_ms * SAMPLE_RATE_HZ // 1000
         self._frames = Frames(head.source)
-        self._heard_end = -1  # position after the last frame the model heard
         self.draft: Draft | None = None  # of the newest utterance
         known = [cut for cut in cuts.cuts() if cut.stream == self.name]
         self._pending = [cut for cut in known if cut.kind == SPEECH]  # decided before us; sound still to come
@@ -93,25 +93,15 @@ class Stream:
         return max(0, self._decisions.needed_seq() - WARM_UP_FRAMES)
 
     def feed(self, frames: list[AudioFrame]) -> list[Said]:
-        scores = self._hear(frames)
-        return [said for frame in frames for said in self._take(frame, scores)]
+        from_seq = self._decide_from_seq - WARM_UP_FRAMES
+        probabilities = self._hearing.probabilities(frame for frame in frames if frame.seq >= from_seq)
+        return [said for frame in frames for said in self._take(frame, probabilities)]
 
-    def _hear(self, frames: list[AudioFrame]) -> dict[int, float]:
-        """How much each frame that matters sounds like speech; what follows on one another is heard together."""
-        scores, heard_from_seq = {}, self._decide_from_seq - WARM_UP_FRAMES
-        for run in runs(frame for frame in frames if frame.seq >= heard_from_seq):
-            if run[0].position != self._heard_end:
-                self._silero.reset()
-            self._heard_end = run[-1].position + FRAME_SAMPLES
-            found = self._silero.probabilities(b"".join(frame.pcm for frame in run))
-            scores |= zip((frame.seq for frame in run), found, strict=True)
-        return scores
-
-    def _take(self, frame: AudioFrame, scores: dict[int, float]) -> list[Said]:
+    def _take(self, frame: AudioFrame, probabilities: dict[int, float]) -> list[Said]:
         self._frames.add(frame)
         said = self._collect(lambda cut: cut.last_seq <= frame.seq)
         if frame.seq >= self._decide_from_seq:
-            said += self._decide(frame, scores[frame.seq])
+            said += self._decide(frame, probabilities[frame.seq])
         self._frames.drop_before(self._kept_from_seq(frame))
         self._decisions.commit()
         return said
