@@ -105,7 +105,7 @@ def _listen(box: Bundle, ends_s: list[float]) -> Speaking:
     hearing = threading.Thread(target=_hear_frames, args=(box, ages_s, done))
     hearing.start()
     start_s, before_s = time.monotonic(), sum(_cpu_s(box).values())
-    with box.tap(events=True) as tap:
+    with box.tap(interims=True, events=True) as tap:
         while len(finals) < len(ends_s) and time.monotonic() - start_s < 5 * len(ends_s) + 20:
             heard = tap.next(timeout_s=0.5)
             if isinstance(heard, SpeechStopped):

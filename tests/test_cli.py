@@ -100,7 +100,7 @@ def test_the_doctor_finds_what_is_wrong(voicetap, settings, subject):
 def test_settings_lists_what_is_set(voicetap):
     rows = {row["name"]: row for row in json.loads(voicetap("settings", "--json", vad_endpoint_ms="300").stdout)}
     assert rows["vad.endpoint_ms"]["value"] == "300"
-    assert rows["vad.endpoint_ms"]["default"] == "550"
+    assert rows["vad.endpoint_ms"]["default"] == "544"
     assert rows["vad.endpoint_ms"]["variable"] == "VOICETAP_VAD_ENDPOINT_MS"
     assert all(row["meaning"] for row in rows.values())
 

@@ -13,7 +13,7 @@ from voicetap_vad.endpoint import PAUSES, Endpoint
 from voicetap_vad.segmenter import Ended, Scored, Segmenter, Started
 
 ADAPTIVE = VadSettings(adaptive_endpoint=True)
-SHORTEST, USUAL, LONGEST = 350 * 16, 550 * 16, 1000 * 16
+SHORTEST, USUAL, LONGEST = 350 * 16, 544 * 16, 1000 * 16
 SPEECH, QUIET = 0.9, 0.05
 SAID = {"done": "Turn it on.", "more": "Turn it on and", "open": "turn it on"}
 

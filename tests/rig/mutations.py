@@ -124,7 +124,7 @@ MUTATIONS = (
     Mutation(
         "no context before a frame",
         f"{_VAD}/silero.py",
-        "        self._context = samples[-CONTEXT_SAMPLES:]\n",
+        "        self._context = samples[-1:, -CONTEXT_SAMPLES:]\n",
         "",
         "test_vad_silero.py::test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before",
     ),

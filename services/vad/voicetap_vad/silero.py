@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.lib.stride_tricks import sliding_window_view
 
 from voicetap.messages import FRAME_SAMPLES
 from voicetap.node import ConfigError
@@ -52,13 +51,13 @@ class Silero:
     def reset(self) -> None:
         """Forgets what was heard: what comes next does not follow on it."""
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._context = np.zeros((1, CONTEXT_SAMPLES), np.float32)
 
     def probabilities(self, pcm: bytes) -> list[float]:
         """Of speech in each of these frames, which follow on the one before; together they cost less."""
-        samples = np.concatenate([self._context, np.frombuffer(pcm, "<i2") / np.float32(FULL_SCALE)])
-        self._context = samples[-CONTEXT_SAMPLES:]
-        frames = sliding_window_view(samples, CONTEXT_SAMPLES + FRAME_SAMPLES)[::FRAME_SAMPLES]
-        fed = zip(_INPUTS, (frames, self._hidden, self._cell), strict=True)
+        samples = np.frombuffer(pcm, "<i2").reshape(-1, FRAME_SAMPLES) / np.float32(FULL_SCALE)
+        before = np.concatenate([self._context, samples[:-1, -CONTEXT_SAMPLES:]])
+        self._context = samples[-1:, -CONTEXT_SAMPLES:]
+        fed = zip(_INPUTS, (np.concatenate([before, samples], axis=1), self._hidden, self._cell), strict=True)
         found, self._hidden, self._cell = self._session.run(_OUTPUTS, dict(fed))
         return found.tolist()
