@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from voicetap.codec import UtteranceId
 from voicetap.messages import Hypothesis, Interim, Word
 from voicetap_vad.agreement import Agreement
-from voicetap_vad.draft import MAX_WINDOW, OVERLAP_S, Draft
+from voicetap_vad.draft import FIRST, MAX_WINDOW, OVERLAP_S, Draft
 
 UTTERANCE = UtteranceId("mic", "a1", 1)
 WORD_S = 0.5  # how long one takes
@@ -131,13 +131,15 @@ def test_one_that_is_heard_alike_again_and_again_is_committed_word_by_word(text,
 
 def test_an_interim_is_due_when_enough_was_said_and_then_once_in_a_period():
     draft = Draft(UTTERANCE, 0)
-    assert [draft.overdue(position, 1.0) >= 0 for position in (0, 7_999, 8_000)] == [False, False, True]
+    assert [draft.overdue(position, 1.0) >= 0 for position in (0, FIRST - 1, FIRST)] == [False, False, True]
     assert draft.ask_interim(20_000) == 0
     assert [draft.overdue(position, 1.0) for position in (20_000, 36_000, 36_512)] == [-16_000, 0, 512]
     assert draft.overdue(36_000, 2.0) < 0
     following = Draft(UTTERANCE._replace(number=2), 40_000, before=draft)
-    assert following.overdue(48_000, 1.0) == 0
+    assert following.overdue(40_000 + FIRST, 1.0) == 0
     assert following.overdue(48_000, 2.0) == 48_000 - 52_000, "the share of the workers' time is one over utterances"
+    following.ask_early((1, 2), 60_000)
+    assert following.overdue(76_000, 1.0) == 0, "an early job tells as much as an interim"
 
 
 def test_its_window_begins_a_little_before_the_end_of_the_committed_words_and_is_bounded():

@@ -75,7 +75,7 @@ def test_it_is_quiet_from_the_end_of_speech_to_the_first_frame_of_the_next(story
     assert not story.listener.is_quiet, "an onset may have begun"
     story.hear(90, 10)
     assert not story.listener.is_quiet
-    story.hear(0, 17)
+    story.hear(0, VadSettings().endpoint_ms // 32 - 1)
     assert not story.listener.is_quiet, "until the endpoint is declared"
     story.hear(0, 1)
     assert story.listener.is_quiet

@@ -1,0 +1,20 @@
+"""An engine that ends every text with a full stop, as real weights do: stand-ins of a model say nothing that ends.
+
+To measure ends that adapt: `PYTHONPATH=bench bench/latency.py --engine full_stop:FullStop --model DIR --sources 1
+--set vad.adaptive_endpoint=true`.
+"""
+
+from dataclasses import replace
+
+from voicetap_transcribe.engine import Options, Result
+from voicetap_transcribe.whisper import FasterWhisper
+
+
+class FullStop(FasterWhisper):
+    """Whatever was said is finished."""
+
+    name = "full-stop"
+
+    def transcribe(self, pcm: bytes, options: Options) -> Result:
+        result = super().transcribe(pcm, options)
+        return replace(result, text=f"{result.text}.") if result.text else result
