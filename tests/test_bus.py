@@ -132,6 +132,16 @@ def test_who_sends_transcripts_knows_what_somebody_reads_of_them(bus):
     eventually(lambda: not out.is_wanted("transcript.interim/"), 5, "the end of both")
 
 
+def test_what_a_reader_sends_is_no_harm(bus, settings):
+    out = bus("journal").sender(links.TRANSCRIPT)
+    with zmq.Context() as context, context.socket(zmq.XSUB) as stranger:
+        stranger.linger = 0
+        stranger.connect(links.TRANSCRIPT.address(settings.runtime_dir, {}))
+        for parts in ([b""], [b"GET /", b"HTTP/1.1"], [b"\0never"], [b"\1transcript.interim/"]):
+            stranger.send_multipart(parts)
+        eventually(lambda: out.is_wanted("transcript.interim/"), 5, "the subscription after all that")
+
+
 def test_a_socket_that_is_closed_early_is_gone_and_its_bus_goes_on(bus, settings):
     here = bus("vad")
     for _ in range(20):

@@ -63,10 +63,8 @@ class TappedSender(Sender):
 
     def is_wanted(self, kind: str) -> bool:
         """Whether somebody subscribes to topics that begin so, as far as subscriptions have come in."""
-        for _ in range(MAX_MESSAGES_PER_TURN):
-            if not self._socket.getsockopt(zmq.EVENTS) & _READABLE:
-                break
-            self._hear(self._socket.recv(_NOBLOCK))
+        for parts in _waiting(self._socket):
+            self._hear(parts[0])  # a stranger may send more
         wanted = kind.encode()
         return any(topic.startswith(wanted) or wanted.startswith(topic) for topic in self._topics)
 
@@ -94,11 +92,9 @@ class Receiver:
         if self.found_empty:
             self.found_empty = False
             return
-        for _ in range(MAX_MESSAGES_PER_TURN):
-            if not self.socket.getsockopt(zmq.EVENTS) & _READABLE:  # costs a third of what zmq.Again does
-                return
+        for parts in _waiting(self.socket):
             try:
-                yield self._message(self.socket.recv_multipart(_NOBLOCK))
+                yield self._message(parts)
             except ProtocolError as error:
                 self._refuse(error)
 
@@ -212,7 +208,7 @@ class Bus:
         self._sockets.append(socket := self._context.socket(kind))
         socket.sndhwm = socket.rcvhwm = link.depth
         socket.maxmsgsize = link.max_bytes
-        binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind in (zmq.PUB, zmq.XPUB))
+        binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
         if address.startswith("tcp://"):
             self._secure(socket, address, binds)
         if binds:
@@ -236,6 +232,14 @@ class Bus:
             self._curve.apply(socket, server=binds)
         elif not stays_on_this_machine(address):
             raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")
+
+
+def _waiting(socket: zmq.Socket) -> Iterator[list[bytes]]:
+    """What has come in, at most MAX_MESSAGES_PER_TURN; never blocks."""
+    for _ in range(MAX_MESSAGES_PER_TURN):
+        if not socket.getsockopt(zmq.EVENTS) & _READABLE:  # costs a third of what zmq.Again does
+            return
+        yield socket.recv_multipart(_NOBLOCK)
 
 
 def _milliseconds(seconds: float) -> int:

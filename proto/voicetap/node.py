@@ -25,6 +25,7 @@ from .messages import Heartbeat, SourceState
 from .settings import Settings
 
 BEAT_S = 0.5
+EARLIER_S = 0.25  # what comes as often as the beat may come with it: one wake-up less
 ARM_S = 2.0
 FIRST_BEAT_S = 0.02  # to the second beat, and from then on twice the last: who connects hears us soon
 REMOVED_S = 6.0  # without our files we begin anew; if all are gone, supervise stops everybody in order before

@@ -8,7 +8,7 @@ from voicetap import links, runtime
 from voicetap.codec import UtteranceId
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
-from voicetap.node import Node
+from voicetap.node import EARLIER_S, Node
 from voicetap.settings import JournalSettings
 
 from .clean import clean
@@ -18,7 +18,6 @@ from .order import Order
 from .store import Store, Unwritable
 
 HEAD_S = 0.5
-EARLIER_S = 0.25  # when awake anyway, as for the beat: one wake-up less
 RETIRE_S = 1.0
 RETRY_S = 1.0  # between two tries to write to a full disk
 MAX_UNSTORED = 10_000  # entries kept in memory while the disk is full; more stay with their senders

@@ -7,7 +7,7 @@ from dataclasses import replace
 from voicetap import links
 from voicetap.crashpoint import crashpoint
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, WorkerReport
-from voicetap.node import Node
+from voicetap.node import EARLIER_S, Node
 from voicetap.settings import TranscribeSettings
 
 from .context import Context
@@ -20,7 +20,6 @@ from .ledger import Ledger
 TURN_S = 0.2  # of a drain
 REPORT_S = 0.2  # with something in hand, which the reports are the lease of
 REPORT_IDLE_S = 0.5
-EARLIER_S = 0.25  # when awake anyway, as for the beat: one wake-up less
 DRAIN_DECODE_S = 3.0  # supervisord waits less; but when the box ends, vad has waited before
 DRAIN_COMMIT_S = 1.0
 

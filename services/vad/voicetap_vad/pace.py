@@ -48,7 +48,7 @@ class Pace:
 
     def plan(self, speakers: int, workers: int, is_late: bool) -> Plan:
         """`is_late`: finals have to wait as it is."""
-        if is_late or not workers or not self.share:
+        if is_late or not workers:
             return Plan(OFF)
         alone_s = max(MIN_PERIOD_S, self._cost_s / (self.share * workers))
         together_s = max(alone_s, self._cost_s * speakers / (self.share * workers))
