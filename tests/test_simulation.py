@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sim import timeline, witness, world
+from sim import stand_ins, timeline, witness, world
 from voicetap.messages import Committed
 from voicetap_capture.service import Service as Capture
 from voicetap_journal import order
@@ -54,6 +54,12 @@ def test_a_world_that_does_not_come_to_rest_is_ended():
     go_round()
     with pytest.raises(timeline.EndlessError):
         line.run(until_s=timeline.START_S + 1)
+
+
+def test_a_module_that_escapes_the_simulation_is_refused(monkeypatch):
+    monkeypatch.setattr(order, "now_s", time.monotonic, raising=False)
+    with pytest.raises(stand_ins.EscapeError, match="voicetap_journal.order reaches the real world by now_s"):
+        world.run(1)
 
 
 def test_a_seed_decides_everything():

@@ -1,8 +1,11 @@
 """Puts the simulated world in place of the real one, in the services' modules, as long as a simulation runs."""
 
 import logging
+import secrets
+import sqlite3
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from .world import World
 
 SERVICES = ("voicetap_capture.", "voicetap_journal.", "voicetap_transcribe.", "voicetap_vad.", "voicetap.tap")
+# These keep the real clock: the simulation stands in for them as a whole, or does not run them.
+OUTSIDE = ("voicetap.bus", "voicetap.service.", "voicetap_bundle.", "voicetap_watchdog.")
+REPLACED = (time, secrets, sqlite3)
 
 
 @contextmanager
@@ -27,7 +33,11 @@ def installed(world: "World") -> Iterator[None]:
         "faulthandler": Faulthandler(),
         "Bus": reader_bus(lambda: world.running),
     }
-    modules = [vars(module) for name, module in sys.modules.items() if name.startswith(SERVICES)]
+    ours = {name: vars(module) for name, module in sys.modules.items() if name.startswith("voicetap")}
+    modules = [module for name, module in ours.items() if name.startswith(SERVICES)]
+    for name, place in ours.items():
+        if not name.startswith(OUTSIDE) and (found := escapes(place, stand_ins if place in modules else {})):
+            raise EscapeError(f"{place['__name__']} reaches the real world by {', '.join(found)}")
     places = [(place, name) for place in modules for name in stand_ins if name in place]
     before = [(place, name, place[name]) for place, name in places]
     for place, name in places:
@@ -39,6 +49,17 @@ def installed(world: "World") -> Iterator[None]:
     finally:
         for place, name, real in before:
             place[name] = real
+
+
+class EscapeError(BaseException):
+    """A service module holds the real clock, randomness or database under a name that is not replaced."""
+
+
+def escapes(module: Mapping[str, object], stand_ins: Mapping[str, object]) -> list[str]:
+    """Names by which the module reaches what is replaced, other than the replaced names: `from time import monotonic`."""
+    real = {id(value) for replaced in REPLACED for value in (replaced, *vars(replaced).values()) if callable(value)}
+    real |= {id(replaced) for replaced in REPLACED}
+    return [name for name, value in module.items() if name not in stand_ins and id(value) in real]
 
 
 class Secrets:
