@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rig import crashes, nemesis, siege, world
+from rig import failpoints, nemesis, siege, world
 from rig.siege import Siege
 from voicetap.messages import Failed, Final
 from voicetap_bundle import Bundle
@@ -48,8 +48,8 @@ class Plan:
     signal: str
 
     @property
-    def crash(self) -> str:
-        return crashes.plan(self.moments, self.signal, self.name)
+    def failpoint_plan(self) -> str:
+        return failpoints.plan(self.moments, self.signal, self.name)
 
 
 @dataclass
@@ -72,7 +72,7 @@ def plan(name: str) -> Plan:
     kinds = dice.sample(KINDS, dice.randint(1, len(KINDS)))
     whole = dice.random() < 0.5
     pairs = [pair for pair in nemesis.EVERYTHING if pair[0] in kinds and (whole or pair not in nemesis.ON_THE_WHOLE)]
-    moments = dice.sample(sorted(crashes.MOMENTS), dice.choice((0, 3, 8)))
+    moments = dice.sample(sorted(failpoints.MOMENTS), dice.choice((0, 3, 8)))
     return Plan(
         name=name,
         pace=dice.choice(("realtime", "max")),
@@ -91,7 +91,7 @@ def lay_siege(given: Plan, report: Report, directory: Path) -> list[str]:
     """The violations of one siege."""
     played = world.make(directory, given.sentences)
     runtime_dir = Path(tempfile.mkdtemp(prefix="vt-"))
-    os.environ["VOICETAP_CRASH"] = given.crash
+    os.environ["VOICETAP_FAILPOINTS"] = given.failpoint_plan
     box = Bundle(
         f"file:{played.path}",
         engine="rig.coded:CodedEngine",

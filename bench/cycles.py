@@ -27,7 +27,7 @@ from rich.table import Table
 from rig.processes import environment, eventually, processes_of
 from voicetap import config, links
 from voicetap.bus import Bus
-from voicetap.launch import NO_REPORTS
+from voicetap.service.launch import NO_REPORTS
 from voicetap_bundle import Bundle
 from voicetap_watchdog.box import STATE
 

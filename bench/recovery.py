@@ -34,7 +34,11 @@ from voicetap_bundle import Bundle
 
 PHRASES = ("stop now", "turn left", "good morning", "thank you", "all right", "come here", "open it", "how nice")
 PAUSE_S = 0.45
-BRISK = {"vad.endpoint_ms": 250, "vad.tail_ms": 100, "vad.min_speech_ms": 96}  # so that each phrase is an utterance
+BRISK = {
+    "vad.endpoint_ms": 250,
+    "vad.speech_pad_ms": 100,
+    "vad.min_speech_ms": 96,
+}  # so that each phrase is an utterance
 PATIENCE_S = 60.0
 CALM_S = (0.7, 2.0)  # between the end of one recovery and the next fault, so that no crash loop is seen in them
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)

@@ -32,7 +32,7 @@ def bundle(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., tupl
 
     def make(sentences: int, decode_s: float, **settings: object) -> tuple[Bundle, world.World]:
         played = world.make(tmp_path, sentences)
-        patient = {"capture.ring_s": RING_S, "watchdog.silent_s": 60, "stall_s": 60}
+        patient = {"capture.ring_s": RING_S, "watchdog.heartbeat_timeout_s": 60, "loop_timeout_s": 60}
         box = Bundle(
             f"file:{played.path}",
             engine="rig.coded:CodedEngine",

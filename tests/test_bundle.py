@@ -9,7 +9,7 @@ import pytest
 
 from rig import speech
 from rig.processes import eventually
-from voicetap.config import SettingsError
+from voicetap.errors import SettingsError
 from voicetap.messages import Final
 from voicetap_bundle import Bundle, BundleError
 

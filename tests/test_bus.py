@@ -18,11 +18,10 @@ from rig.said import final, id_of
 from voicetap import links
 from voicetap.bus import MAX_MESSAGES_PER_TURN, Bus, Receiver
 from voicetap.codec import encode
-from voicetap.config import SettingsError
+from voicetap.curve import make_keys, stays_on_this_machine
+from voicetap.errors import AddressInUse, SettingsError
 from voicetap.links import LINKS, Link, Pattern
 from voicetap.messages import AudioProgress, Committed, Heartbeat, HistoryRequest, Job, WorkerReport
-from voicetap.runtime import AddressInUse
-from voicetap.security import make_keys, stays_on_this_machine
 
 TRUE_MESSAGE = {
     "replay": AudioProgress(source="mic", stream="a", needed_seq=1),

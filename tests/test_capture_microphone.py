@@ -74,7 +74,7 @@ def test_what_is_played_is_heard_bit_for_bit(microphone, spawn, heard, recording
 
 
 def test_a_lost_microphone_is_announced_and_taken_up_again(microphone, spawn, heard, runtime_dir):
-    spawn(MODULE, sources="mic:vmic", capture_no_data_s=0.3)
+    spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
     heard.until(lambda: len(heard.frames) > 10)
     microphone.kill()
     heard.until(lambda: heard.state == "lost")
@@ -97,7 +97,7 @@ def test_a_lost_microphone_is_announced_and_taken_up_again(microphone, spawn, he
 
 
 def test_an_unplugged_microphone_comes_back(microphone, spawn, heard):
-    spawn(MODULE, sources="mic:vmic", capture_no_data_s=0.3)
+    spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
     heard.until(lambda: len(heard.frames) > 10)
     microphone.unload_source()
     heard.until(lambda: heard.state == "lost")

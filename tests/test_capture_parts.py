@@ -234,7 +234,7 @@ def test_a_silent_device_is_closed_and_opened_again():
         opened.append(FakeDevice())
         return opened[-1]
 
-    source = Reopening(open_device, no_data_s=1.0, retry_max_s=10.0, clock=time)
+    source = Reopening(open_device, device_timeout_s=1.0, retry_max_s=10.0, clock=time)
     assert source.read(0) == b"" and source.state == "live"
     opened[0].blocks.append(b"ab")
     assert source.read(0) == b"ab"
@@ -251,7 +251,7 @@ def test_a_silent_device_is_closed_and_opened_again():
 
 def test_a_remark_is_passed_on_and_taken_back(caplog):
     device = FakeDevice()
-    source = Reopening(lambda: device, no_data_s=1.0, retry_max_s=10.0, clock=Time())
+    source = Reopening(lambda: device, device_timeout_s=1.0, retry_max_s=10.0, clock=Time())
     for remark in ("", "moved", "moved", ""):
         device.remark = remark
         device.blocks.append(b"ab")
@@ -269,7 +269,7 @@ def test_an_absent_device_is_tried_until_it_is_there(caplog):
             raise OSError("no such thing")
         return FakeDevice()
 
-    source = Reopening(open_device, no_data_s=1.0, retry_max_s=10.0, clock=time)
+    source = Reopening(open_device, device_timeout_s=1.0, retry_max_s=10.0, clock=time)
     for _ in range(100):
         source.read(0)
         time.now_s += source.wait_s()
@@ -304,7 +304,7 @@ class PunctualDevice(FakeDevice):
 def test_a_device_is_asked_once_a_block_and_soon_after_it_is_there():
     time = Time()
     device = PunctualDevice(time)
-    source = Reopening(lambda: device, no_data_s=1.0, retry_max_s=10.0, clock=time)
+    source = Reopening(lambda: device, device_timeout_s=1.0, retry_max_s=10.0, clock=time)
     source.read(0)
     while len(device.ages_s) < 500:
         source.read(0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rig.processes import eventually
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame
-from voicetap.node import ConfigError
 from voicetap_capture import ring as ring_module
 from voicetap_capture.ring import Ring
 

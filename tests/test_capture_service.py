@@ -15,8 +15,8 @@ import pytest
 from rig.listener import Listener
 from rig.processes import environment, output_of
 from voicetap.bus import Bus
+from voicetap.errors import EX_CONFIG
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
-from voicetap.runtime import EX_CONFIG
 from voicetap_capture.ring import Ring
 
 MODULE = "voicetap_capture"

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import pytest
 
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES
-from voicetap.node import ConfigError
 from voicetap_capture.file import File
 from voicetap_capture.raw import open_raw
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import crashes, nemesis, siege, speech, world
+from rig import failpoints, nemesis, siege, speech, world
 from rig.nemesis import BOX, Fault
 from rig.siege import Siege
 from voicetap_bundle import Bundle
@@ -57,17 +57,17 @@ def test_every_word_is_published_once_and_in_order(seed: int, attacked, runtime_
 @pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize("what", ["KILL", "STOP"])
 def test_a_crash_at_every_moment(what: str, part: int, attacked, runtime_dir, monkeypatch):
-    """Every moment of crashes.MOMENTS, a third of them in each run."""
-    under_crashes(attacked, runtime_dir, monkeypatch, crashes.share(part, 3), what)
+    """Every moment of failpoints.MOMENTS, a third of them in each run."""
+    under_crashes(attacked, runtime_dir, monkeypatch, failpoints.share(part, 3), what)
 
 
 @pytest.mark.parametrize("what, part", [("hang", 0), ("gil", 1)])
 def test_a_hang_at_many_moments(what: str, part: int, attacked, runtime_dir, monkeypatch):
-    under_crashes(attacked, runtime_dir, monkeypatch, crashes.share(part, 5), what)
+    under_crashes(attacked, runtime_dir, monkeypatch, failpoints.share(part, 5), what)
 
 
 def under_crashes(attacked: Callable, runtime_dir: Path, monkeypatch, moments: list[str], what: str) -> None:
-    monkeypatch.setenv("VOICETAP_CRASH", crashes.plan(moments, what, seed=len(what)))
+    monkeypatch.setenv("VOICETAP_FAILPOINTS", failpoints.plan(moments, what, seed=len(what)))
 
     def attack(siege: Siege) -> None:
         siege.listen(1.0)

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from voicetap import config
-from voicetap.config import SettingsError, as_environment, default_runtime_dir, describe, load
+from voicetap import config, runtime_dir
+from voicetap.config import as_environment, describe, load
+from voicetap.errors import SettingsError
 from voicetap.settings import CaptureSettings, Settings, VadSettings
 
 
@@ -35,7 +36,7 @@ def test_the_file_is_read_and_variables_go_over_it(toml):
         VOICETAP_LOG_LEVEL="DEBUG",
     )
     settings = load(environ)
-    assert settings.sources == ("desk=mic:USB", "file:/a b.wav") and settings.stall_s == 3.0
+    assert settings.sources == ("desk=mic:USB", "file:/a b.wav") and settings.loop_timeout_s == 3.0
     assert (settings.vad.threshold, settings.vad.onset_ms, settings.log_level) == (0.6, 64, "DEBUG")
 
 
@@ -52,7 +53,7 @@ def test_lists_and_switches_in_variables():
         ("[vda]\nthreshold = 0.4", "unknown setting vda; did you mean vad?"),
         ("source = []", "did you mean sources?"),
         ("vad = 3", "vad is a section"),
-        ("[stall_s]\na = 1", "stall_s is"),
+        ("[loop_timeout_s]\na = 1", "loop_timeout_s is"),
         ('[vad]\nthreshold = "loud"', "vad.threshold is 'loud', not a number"),
         ("[vad]\nthreshold = true", "not a number"),
         ("[vad]\nonset_ms = 64.5", "vad.onset_ms is 64.5, not a whole number"),
@@ -82,7 +83,7 @@ def test_a_slip_in_the_file_is_one_line(toml, text, complaint):
         ("VOICETAP_VAD_ONSET_MS", "64.0", "not a whole number"),
         ("VOICETAP_TRANSCRIBE_OFFLINE", "maybe", "not true or false"),
         ("VOICETAP_LOG_LEVEL", "INF", "did you mean INFO?"),
-        ("VOICETAP_STALL_S", "nan", "stall_s is 'nan', not a number"),
+        ("VOICETAP_LOOP_TIMEOUT_S", "nan", "loop_timeout_s is 'nan', not a number"),
     ],
 )
 def test_a_slip_in_a_variable_is_one_line(name, value, complaint):
@@ -110,7 +111,7 @@ def test_another_process_gets_exactly_these_settings_whatever_its_file_says(toml
         capture=CaptureSettings(pace="max"),
         vad=VadSettings(threshold=1 / 3),
     )
-    environ = toml('sources = ["raw:/c"]\n[vad]\nonset_ms = 320\n[journal]\npersist = "/somewhere"')
+    environ = toml('sources = ["raw:/c"]\n[vad]\nonset_ms = 320\n[journal]\ndata_dir = "/somewhere"')
     assert load(environ | as_environment(settings)) == settings
 
 
@@ -128,15 +129,39 @@ def test_the_file_is_looked_for_where_people_put_it(tmp_path, monkeypatch):
     (home / ".config" / "voicetap").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     below_home = home / ".config" / "voicetap" / "voicetap.toml"
-    below_home.write_text("stall_s = 7")
-    assert load({"HOME": str(home)}).stall_s == 7
-    (tmp_path / "voicetap.toml").write_text("stall_s = 8")
-    assert load({"HOME": str(home)}).stall_s == 8
+    below_home.write_text("loop_timeout_s = 7")
+    assert load({"HOME": str(home)}).loop_timeout_s == 7
+    (tmp_path / "voicetap.toml").write_text("loop_timeout_s = 8")
+    assert load({"HOME": str(home)}).loop_timeout_s == 8
 
 
 def test_the_runtime_directory_is_always_somewhere(monkeypatch):
-    assert default_runtime_dir({"XDG_RUNTIME_DIR": "/run/user/1"}) == "/run/user/1/voicetap"
+    assert runtime_dir.default_path({"XDG_RUNTIME_DIR": "/run/user/1"}) == "/run/user/1/voicetap"
     monkeypatch.setattr("os.access", lambda path, mode: path == "/run")
-    assert default_runtime_dir({}) == "/run/voicetap"
+    assert runtime_dir.default_path({}) == "/run/voicetap"
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert default_runtime_dir({}).endswith(f"/voicetap-{os.getuid()}")
+    assert runtime_dir.default_path({}).endswith(f"/voicetap-{os.getuid()}")
+
+
+def test_a_former_name_is_accepted_with_one_warning_that_names_the_new_one(toml, caplog):
+    settings = load(toml("stall_s = 3\n[journal]\npersist = '/kept'") | {"VOICETAP_WATCHDOG_SILENT_S": "2"})
+    assert (settings.loop_timeout_s, settings.journal.data_dir, settings.watchdog.heartbeat_timeout_s) == (
+        3,
+        "/kept",
+        2,
+    )
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "stall_s is now called loop_timeout_s",
+        "journal.persist is now called journal.data_dir",
+        "VOICETAP_WATCHDOG_SILENT_S is now called VOICETAP_WATCHDOG_HEARTBEAT_TIMEOUT_S",
+    ]
+
+
+def test_of_both_names_in_the_file_only_the_new_one_may_be_set(toml):
+    with pytest.raises(SettingsError, match="stall_s is the former name of loop_timeout_s: set only loop_timeout_s"):
+        load(toml("stall_s = 3\nloop_timeout_s = 4"))
+
+
+def test_of_both_variables_the_new_one_counts(toml):
+    both = {"VOICETAP_LOOP_TIMEOUT_S": "4", "VOICETAP_STALL_S": "3"}
+    assert load(toml("") | both).loop_timeout_s == 4

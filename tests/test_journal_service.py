@@ -155,7 +155,7 @@ def test_an_early_entry_is_committed_at_once_and_published_in_its_turn(journal, 
 
 
 def test_a_missing_entry_is_waited_for_only_so_long(spawn, neighbour):
-    spawn(MODULE, journal_order_wait_s=0.2)
+    spawn(MODULE, journal_reorder_timeout_s=0.2)
     neighbour.ready()
     neighbour.send(final(2))
     neighbour.wait_for(lambda: neighbour.entries() == [(2, 1)], "2 without 1")
@@ -260,7 +260,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("stored_before", [0, 1])
 def test_a_full_disk_delays_commits_and_nothing_else(spawn, neighbour, small_disk, stored_before):
-    process = spawn(MODULE, journal_persist=str(small_disk))
+    process = spawn(MODULE, journal_data_dir=str(small_disk))
     everything = [final(number, "x" * 3000) for number in range(1, 20)]
     numbers = list(range(1, 20))
     neighbour.ready()
@@ -280,7 +280,7 @@ def test_a_full_disk_delays_commits_and_nothing_else(spawn, neighbour, small_dis
     neighbour.wait_for(lambda: neighbour.state() == "ready", "ready")
     assert [status.state for status in neighbour.of(Status)] == ["degraded", "ready"]
     stop(process)
-    spawn(MODULE, journal_persist=str(small_disk))
+    spawn(MODULE, journal_data_dir=str(small_disk))
     neighbour.ready()
     assert neighbour.history() == [(number, number) for number in numbers]
 
@@ -295,6 +295,6 @@ def fill(path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_had_is_one_line_and_ex_config(spawn, runtime_dir):
-    process = spawn(MODULE, journal_persist="/dev/null/here")
+    process = spawn(MODULE, journal_data_dir="/dev/null/here")
     assert process.wait(10) == 78
-    assert "journal.persist" in output_of(MODULE, runtime_dir) and "Traceback" not in output_of(MODULE, runtime_dir)
+    assert "journal.data_dir" in output_of(MODULE, runtime_dir) and "Traceback" not in output_of(MODULE, runtime_dir)

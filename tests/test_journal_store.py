@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from rig.said import final, id_of
-from voicetap.node import ConfigError
-from voicetap.runtime import Unavailable
+from voicetap.errors import ConfigError, Unavailable
 from voicetap_journal.journal import FRESH_WAIT_S, restored
 from voicetap_journal.order import Order
 from voicetap_journal.store import CLOCK_SET_S, FILE, RETIRE_ROWS, Store, Unwritable
@@ -197,7 +196,7 @@ def test_a_locked_or_impossible_file_is_one_line(tmp_path):
         with pytest.raises(Unavailable, match="locked"):
             Store(tmp_path, durable=False).__enter__()
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="persist"):
+    with pytest.raises(ConfigError, match="data_dir"):
         Store(tmp_path / "file" / "below", durable=True).__enter__()
 
 

@@ -1,4 +1,4 @@
-"""voicetap.launch: a service never outlives its supervisord, and one that keeps crashing waits."""
+"""voicetap.service.launch: a service never outlives its supervisord, and one that keeps crashing waits."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from rig.processes import environment, eventually
-from voicetap import crashloop
-from voicetap.crashloop import MAX_WAIT_S, wait_s
+from voicetap.service import restart_backoff
+from voicetap.service.restart_backoff import MAX_WAIT_S, wait_s
 
 SERVICE = """
 import os, resource, sys, time
@@ -24,7 +24,7 @@ time.sleep(60)
 SUPERVISOR = """
 import os, subprocess, sys, time
 os.environ["VOICETAP_SUPERVISOR_PID"] = str(os.getpid())
-subprocess.Popen([sys.executable, "-m", "voicetap.launch", *sys.argv[1:]])
+subprocess.Popen([sys.executable, "-m", "voicetap.service.launch", *sys.argv[1:]])
 time.sleep(60)
 """
 
@@ -57,12 +57,12 @@ def test_a_service_dies_with_its_supervisord_even_when_it_is_frozen(module):
 
 
 def test_a_service_whose_supervisord_died_before_it_could_ask_ends_itself(module):
-    with launch(module | {"VOICETAP_SUPERVISOR_PID": "1"}, "-m", "voicetap.launch", "fake_service") as orphan:
+    with launch(module | {"VOICETAP_SUPERVISOR_PID": "1"}, "-m", "voicetap.service.launch", "fake_service") as orphan:
         assert orphan.wait(5) == 1 and orphan.stdout.read() == ""
 
 
 def test_a_service_started_by_hand_just_runs_privately(module):
-    with launch(module, "-m", "voicetap.launch", "fake_service", "--name", "x") as service:
+    with launch(module, "-m", "voicetap.service.launch", "fake_service", "--name", "x") as service:
         said = service.stdout.readline()
         assert said == f"{service.pid} 0o77 (0, 0) ['--name', 'x']\n", "the same process, private files, no core"
         service.send_signal(signal.SIGTERM)
@@ -71,7 +71,8 @@ def test_a_service_started_by_hand_just_runs_privately(module):
 
 def test_it_asks_before_it_imports_anything_slow(module):
     code = (
-        "import sys; import voicetap.launch; print(sorted({n.split('.')[0] for n in sys.modules} & set(sys.argv[1:])))"
+        "import sys; import voicetap.service.launch; "
+        "print(sorted({n.split('.')[0] for n in sys.modules} & set(sys.argv[1:])))"
     )
     slow = ("zmq", "msgpack", "dataclasses", "logging", "typing", "tomllib", "json")
     with launch(module, "-c", code, *slow) as process:
@@ -113,22 +114,22 @@ def test_starts_are_noted_per_program_and_survive_what_may_be_in_the_file(runtim
     monkeypatch.setenv("VOICETAP_RUNTIME_DIR", str(runtime_dir))
     monkeypatch.setattr(time, "sleep", slept.append)
     for _ in range(5):
-        crashloop.wait_if_crashing("voicetap_capture --source mic")
+        restart_backoff.wait_if_crashing("voicetap_capture --source mic")
     assert slept == [0, 0, 0, pytest.approx(0.1), pytest.approx(0.2)]
     [path] = runtime_dir.iterdir()
     assert path.name == "voicetap-capture-source-mic.starts"
     for torn in ("[1.0, 2", "{}", "null", "[null]", '["x"]'):
         path.write_text(torn)
-        crashloop.wait_if_crashing("voicetap_capture --source mic")
+        restart_backoff.wait_if_crashing("voicetap_capture --source mic")
         assert slept[-1] == 0
     path.write_bytes(b"\xff\xfe")
-    crashloop.wait_if_crashing("voicetap_capture --source mic")
+    restart_backoff.wait_if_crashing("voicetap_capture --source mic")
 
 
 def test_a_bad_setting_is_left_for_the_service_to_report(monkeypatch, runtime_dir):
     monkeypatch.setenv("VOICETAP_VAD_TRESHOLD", "1")
-    crashloop.wait_if_crashing("voicetap_vad")
+    restart_backoff.wait_if_crashing("voicetap_vad")
     monkeypatch.delenv("VOICETAP_VAD_TRESHOLD")
     monkeypatch.setenv("VOICETAP_RUNTIME_DIR", str(runtime_dir / "none"))
-    crashloop.wait_if_crashing("voicetap_vad")
+    restart_backoff.wait_if_crashing("voicetap_vad")
     assert os.listdir(runtime_dir) == []

@@ -7,7 +7,7 @@ import pytest
 from rig.said import failed, final, gap, interim, started
 from voicetap import links
 from voicetap.codec import message_types
-from voicetap.config import SettingsError
+from voicetap.errors import SettingsError
 from voicetap.links import LINKS, Link, Pattern, addresses_of, topic_of
 from voicetap.messages import AudioFrame, HistoryEnd, JournalHead, Status
 

@@ -17,15 +17,16 @@ import pytest
 from rig.processes import environment, eventually
 from voicetap import links
 from voicetap.bus import Bus
+from voicetap.errors import AddressInUse, Unavailable
 from voicetap.messages import Heartbeat, SourceState
-from voicetap.node import BEAT_S, Node
-from voicetap.runtime import AddressInUse, Unavailable
+from voicetap.service.node import BEAT_S, Node
 from voicetap.settings import Settings
 
 SERVICE = """
 import os, re, signal, sys, time
-from voicetap import node
-from voicetap.node import ConfigError, Node
+from voicetap.errors import ConfigError, Unavailable
+from voicetap.service import node
+from voicetap.service.node import Node
 node.LOCK_PATIENCE_S = 0.3
 
 def main(settings):
@@ -124,14 +125,14 @@ def test_what_a_killed_instance_left_is_taken_over(service, runtime_dir):
     ids=["asleep", "holding the GIL"],
 )
 def test_a_hung_loop_ends_itself_and_says_where(service, hang):
-    process = service(work=hang, stall_s=0.5)
+    process = service(work=hang, loop_timeout_s=0.5)
     assert process.wait(5) == 1
     line = 1 + next(n for n, text in enumerate(SERVICE.split("\n")) if "{work}" in text)
     assert "Timeout" in (text := output(process)) and f'File "<string>", line {line} in main' in text
 
 
 def test_a_slow_turn_is_no_hang(service):
-    process = service(work="time.sleep(0.4); print('turn', flush=True)", stall_s=0.8)
+    process = service(work="time.sleep(0.4); print('turn', flush=True)", loop_timeout_s=0.8)
     assert [process.stdout.readline() for _ in range(2)] == ["turn\n"] * 2
     process.terminate()
     assert process.wait(5) == 0
@@ -249,7 +250,7 @@ def test_nothing_is_armed_when_a_node_is_gone(settings: Settings, monkeypatch):
 def test_without_its_files_a_service_begins_anew_and_leaves_those_of_others(
     settings: Settings, runtime_dir: Path, monkeypatch, removed: str
 ):
-    monkeypatch.setattr("voicetap.node.REMOVED_S", 0.5)
+    monkeypatch.setattr("voicetap.service.node.REMOVED_S", 0.5)
     with pytest.raises(Unavailable, match=f"{removed} was removed"), Node("vad", settings) as node:
         assert node.alive()
         (runtime_dir / removed).unlink()
@@ -259,7 +260,7 @@ def test_without_its_files_a_service_begins_anew_and_leaves_those_of_others(
 
 
 def test_a_service_that_is_stopping_needs_its_files_no_more(settings: Settings, runtime_dir: Path, monkeypatch):
-    monkeypatch.setattr("voicetap.node.REMOVED_S", 0.0)
+    monkeypatch.setattr("voicetap.service.node.REMOVED_S", 0.0)
     with Node("vad", settings) as node:
         node.stopping = True
         (runtime_dir / "vad.lock").unlink()

@@ -18,7 +18,7 @@ from rig.processes import eventually
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
-from voicetap.runtime import Lock
+from voicetap.service.locks import Lock
 from voicetap.settings import Settings
 
 SUPERVISE = "voicetap_watchdog.supervise"
@@ -107,7 +107,7 @@ def test_a_killed_and_a_frozen_program_come_back(spawn, stop, runtime_dir, bus):
 
 def test_a_frozen_watchdog_comes_back(spawn, stop, bus):
     beats = Beats(bus, "watchdog-journal")
-    box = spawn(SUPERVISE, "journal", watchdog_silent_s=1)
+    box = spawn(SUPERVISE, "journal", watchdog_heartbeat_timeout_s=1)
     first = beats.wait("watchdog-journal")
     os.kill(first, signal.SIGSTOP)
     beats.wait("watchdog-journal", other_than=first)
@@ -193,7 +193,7 @@ def test_four_shares_of_one_runtime_directory_are_the_compose_layout(spawn, runt
 def test_a_container_whose_program_cannot_be_brought_back_ends(spawn, runtime_dir):
     foreign = Lock(runtime_dir, "journal")
     foreign.acquire(patience_s=0)
-    share = spawn(SUPERVISE, "journal", watchdog_unwell_s=2)
+    share = spawn(SUPERVISE, "journal", watchdog_give_up_s=2)
     assert share.wait(timeout=20) == 75
     assert "a program cannot be brought back" in processes.output_of(SUPERVISE, runtime_dir)
     foreign.release()

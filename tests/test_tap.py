@@ -11,7 +11,7 @@ from rig.processes import output_of
 from rig.said import final, id_of, interim, started
 from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
-from voicetap.config import SettingsError
+from voicetap.errors import SettingsError
 from voicetap.messages import Final, Interim, SpeechStarted
 from voicetap.settings import Settings
 

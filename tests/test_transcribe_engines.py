@@ -17,7 +17,7 @@ from faster_whisper.transcribe import Segment
 
 from rig import hub, tinywhisper, trained
 from rig.processes import eventually, output_of
-from voicetap.node import ConfigError
+from voicetap.errors import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 from voicetap_transcribe import engine as engines
 from voicetap_transcribe import guards, whisper, windows
@@ -210,7 +210,7 @@ def test_whisper_encodes_once_and_times_every_word(model, options, shown):
 
 
 def test_whisper_without_word_times(model):
-    engine = whisper_on(model, word_times=False)
+    engine = whisper_on(model, word_timestamps=False)
     result = engine.transcribe(SILENCE, Options())
     interim = engine.transcribe(SILENCE, Options(is_interim=True))  # whose reader needs to know where they end
     engine.close()

@@ -95,7 +95,7 @@ def segment(probabilities: list[float], said: list[str]) -> list[tuple[int, int,
 def test_what_was_said_moves_the_end_and_not_the_cut(said, length):
     [(ended_seq, last_seq, reason)] = segment([QUIET] * 20 + [SPEECH] * 30 + [QUIET] * 40, [SAID[said]])
     assert ended_seq == 49 + -(-length // FRAME_SAMPLES)
-    assert (last_seq, reason) == (49 + ADAPTIVE.tail_ms // 32, "silence")
+    assert (last_seq, reason) == (49 + ADAPTIVE.speech_pad_ms // 32, "silence")
 
 
 def test_a_text_counts_for_its_own_pause_alone():

@@ -11,15 +11,15 @@ from voicetap.settings import VadSettings
 from voicetap_vad.segmenter import Ended, Event, Scored, Segmenter, Started
 
 SETTINGS = VadSettings()
-SMALL = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
-LIVELY = replace(SMALL, endpoint_ms=160, min_speech_ms=0, tail_ms=64, pre_roll_ms=96)
+SMALL = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
+LIVELY = replace(SMALL, endpoint_ms=160, min_speech_ms=0, speech_pad_ms=64, pre_roll_ms=96)
 SPEECH, QUIET = 0.9, 0.05
 EFFORT = effort(max_examples=40)
 
 runs = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=30
 ).map(lambda pairs: [probability for probability, count in pairs for _ in range(count)])
-settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, tail_ms=2000)])
+settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, speech_pad_ms=2000)])
 
 
 def scored(probabilities: list[float], first_seq: int = 0) -> list[Scored]:
@@ -71,7 +71,7 @@ def test_speech_is_in_a_cut(probabilities, settings):
 @EFFORT
 @given(runs, settings_of)
 def test_no_utterance_is_longer_than_the_hard_limit(probabilities, settings):
-    limit = settings.hard_limit_s * SAMPLE_RATE_HZ
+    limit = settings.max_utterance_s * SAMPLE_RATE_HZ
     assert all(
         (cut.last_seq + 1 - cut.first_seq) * FRAME_SAMPLES <= limit
         for cut in cuts(segment(scored(probabilities), settings))
@@ -84,7 +84,7 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     missing = min(missing, settings.endpoint_ms * 16)
     frames = [f._replace(position=f.position + missing * (f.seq >= at_seq)) for f in scored(probabilities)]
     events = segment(frames, settings)
-    limit = settings.hard_limit_s * SAMPLE_RATE_HZ
+    limit = settings.max_utterance_s * SAMPLE_RATE_HZ
     assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
     assert all(frames[c.last_seq].end - frames[c.first_seq].position <= limit for c in cuts(events))
 
@@ -124,7 +124,7 @@ def test_the_cut_of_a_pause_is_the_one_that_is_made_if_the_pause_is_the_end(prob
 
 def test_a_pause_is_known_as_soon_as_all_of_its_cut_is_here_and_no_more_when_speech_resumes():
     segmenter = Segmenter(SETTINGS)
-    tail = frames_of(SETTINGS.tail_ms)
+    tail = frames_of(SETTINGS.speech_pad_ms)
     pauses = []
     for frame in scored([QUIET] * 20 + [SPEECH] * 20 + [QUIET] * (tail + 2) + [SPEECH] * 5):
         segmenter.feed(frame)
@@ -136,7 +136,7 @@ def test_a_pause_is_known_as_soon_as_all_of_its_cut_is_here_and_no_more_when_spe
 def test_silence_ends_an_utterance_with_pre_roll_before_and_tail_after():
     start, end = segment(scored([QUIET] * 50 + [SPEECH] * 30 + [QUIET] * 50))
     assert (start.first_seq, start.onset_seq) == (50 - round(SETTINGS.pre_roll_ms / 32), 50)
-    assert (end.last_seq, end.reason, end.too_short) == (79 + frames_of(SETTINGS.tail_ms), "silence", False)
+    assert (end.last_seq, end.reason, end.too_short) == (79 + frames_of(SETTINGS.speech_pad_ms), "silence", False)
 
 
 def test_pre_roll_never_reaches_into_the_cut_before():
@@ -164,7 +164,7 @@ def test_a_click_is_no_speech_and_a_grunt_is_too_short():
 
 
 def test_beyond_the_soft_limit_a_breath_is_enough():
-    long = [SPEECH] * (frames_of(SETTINGS.soft_limit_s * 1000) + frames_of(2500))
+    long = [SPEECH] * (frames_of(SETTINGS.max_utterance_soft_s * 1000) + frames_of(2500))
     cut = cuts(segment(scored(long + [QUIET] * 4 + [SPEECH] * 20)))[0]
     assert (cut.reason, cut.last_seq) == ("soft_limit", len(long) + 2)
 
@@ -179,6 +179,6 @@ def test_at_the_hard_limit_the_least_speechy_point_is_taken_and_the_rest_is_the_
 
 
 def test_the_little_that_is_left_after_the_hard_limit_is_not_dropped():
-    limit = frames_of(SETTINGS.hard_limit_s * 1000)
+    limit = frames_of(SETTINGS.max_utterance_s * 1000)
     events = cuts(segment(scored([SPEECH] * (limit + 1) + [QUIET] * 40)))
     assert [cut.too_short for cut in events] == [False, False]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rig.vad import silent, spoken
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
-from voicetap.node import ConfigError
 from voicetap_vad import silero
 from voicetap_vad.silero import Silero
 

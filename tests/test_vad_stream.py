@@ -14,7 +14,7 @@ from voicetap.settings import VadSettings
 from voicetap_vad.cutlist import CutList, Mark
 from voicetap_vad.stream import Said, Stream
 
-SETTINGS = VadSettings(soft_limit_s=1.5, hard_limit_s=3.0)
+SETTINGS = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
 EFFORT = effort(max_examples=40)
 ENTRIES = (Job, Final, Failed, Gap)
 

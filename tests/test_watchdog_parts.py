@@ -12,7 +12,7 @@ import pytest
 
 from rig.processes import eventually
 from voicetap.messages import Heartbeat, SourceState
-from voicetap.node import Node
+from voicetap.service.node import Node
 from voicetap_watchdog import health, notify, rpc
 from voicetap_watchdog.judge import Beat, Judge
 from voicetap_watchdog.listener import OK, READY, Listener
@@ -82,7 +82,7 @@ def test_without_systemd_nothing_happens(monkeypatch, address):
 
 
 def test_a_pulse_that_stands_still_has_stopped(tmp_path: Path):
-    pulse = Pulse(tmp_path / "p", silent_s=2, start_s=20)
+    pulse = Pulse(tmp_path / "p", heartbeat_timeout_s=2, startup_timeout_s=20)
     pulse.rearm(100)
     looks = [pulse.has_stopped(half / 2) for half in range(200, 243)]
     assert looks == [False] * 41 + [True] * 2, "after its grace"
@@ -91,7 +91,7 @@ def test_a_pulse_that_stands_still_has_stopped(tmp_path: Path):
 
 
 def test_a_reader_of_the_pulse_that_was_late_condemns_nobody(tmp_path: Path):
-    pulse = Pulse(tmp_path / "p", silent_s=2, start_s=20)
+    pulse = Pulse(tmp_path / "p", heartbeat_timeout_s=2, startup_timeout_s=20)
     (tmp_path / "p").write_text("1")
     assert not pulse.has_stopped(100)
     (tmp_path / "p").write_text("2")
@@ -143,7 +143,7 @@ def test_systemd_hears_no_more_when_a_program_cannot_be_brought_back(settings, m
     sent: list[str] = []
     monkeypatch.setattr(notify, "send", sent.append)
     monkeypatch.setattr("voicetap_watchdog.watch.LOOK_S", 0.0)
-    judge = Judge(silent_s=60, start_s=60, unwell_s=0.3)
+    judge = Judge(heartbeat_timeout_s=60, startup_timeout_s=60, give_up_s=0.3)
     vad = Process("vad", "vad", "RUNNING", os.getpid(), 0)
     with Node("watchdog", settings) as node, Watch(node, Played(vad), judge) as watch:
         watch.look(set())

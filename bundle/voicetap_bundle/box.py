@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from voicetap import Tap, config, runtime
+from voicetap import Tap, config
+from voicetap.errors import EX_CONFIG, AddressInUse
 from voicetap.messages import Entry
+from voicetap.service.locks import Lock, is_held
 from voicetap.tap import Heard
 
 from . import report
@@ -93,10 +95,10 @@ class Bundle:
         variables = environment(self._overrides | {"runtime_dir": self._runtime_dir or self._private_dir})
         self.settings = config.load(variables)
         self.programs = programs_of(self.settings)
-        self._lock = runtime.Lock(Path(self.settings.runtime_dir), LOCK_NAME)
-        if runtime.is_held(Path(self.settings.runtime_dir), LOCK_NAME):
+        self._lock = Lock(Path(self.settings.runtime_dir), LOCK_NAME)
+        if is_held(Path(self.settings.runtime_dir), LOCK_NAME):
             running = f"as process {self._lock.owner()} in {self.settings.runtime_dir}"
-            raise runtime.AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
+            raise AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
         # a journal that is there already has more to tell than what is said from now on
         self._since = None if self._has_history() else 1
         self._words = self._closing.enter_context(tempfile.TemporaryFile())
@@ -226,7 +228,7 @@ class Bundle:
         return () if self._detached else ("--with-parent", str(os.getpid()))
 
     def _has_history(self) -> bool:
-        return bool(self.settings.journal.persist) or any(Path(self.settings.runtime_dir).glob("journal.sqlite*"))
+        return bool(self.settings.journal.data_dir) or any(Path(self.settings.runtime_dir).glob("journal.sqlite*"))
 
     def _check(self) -> None:
         """Raises BundleError with the one line that says why the bundle does not run, if it should."""
@@ -234,9 +236,7 @@ class Bundle:
         if exit_code is None:
             for program in self._supervisord.programs().values():
                 if program.given_up:
-                    raise BundleError(
-                        f"{program.name}: {plain(self._supervisord.last_words(program.name))}", runtime.EX_CONFIG
-                    )
+                    raise BundleError(f"{program.name}: {plain(self._supervisord.last_words(program.name))}", EX_CONFIG)
         elif not self.stop_asked:
             self._words.seek(0)
             lines = self._words.read().decode(errors="replace").strip().splitlines()

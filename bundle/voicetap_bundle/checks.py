@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from voicetap import links, runtime, sources
-from voicetap.config import SettingsError
+from voicetap import links, runtime_dir, sources
+from voicetap.errors import SettingsError
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from voicetap.settings import Settings
 
@@ -51,7 +51,7 @@ def _runtime_dir(settings: Settings) -> Finding:
             links.HEARTBEAT.of(name).address(where, {})
         for source in sources.parse_all(settings):
             links.REPLAY.of(source.name).address(where, {})
-        runtime.prepare(where)
+        runtime_dir.prepare(where)
         if not existed:
             os.rmdir(where)
     except SettingsError as error:

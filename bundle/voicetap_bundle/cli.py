@@ -6,8 +6,7 @@ import sys
 
 import click
 
-from voicetap.config import SettingsError
-from voicetap.runtime import EX_CONFIG, EX_TEMPFAIL, AddressInUse
+from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, AddressInUse, SettingsError
 
 COMMANDS = {  # in the order of --help; imported on demand, so that each starts quickly
     "up": "up",

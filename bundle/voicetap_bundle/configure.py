@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from voicetap import config
-from voicetap.security import make_keys
+from voicetap.curve import make_keys
 
 from .box import BundleError
 

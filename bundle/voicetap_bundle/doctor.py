@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from voicetap import config
-from voicetap.config import SettingsError
+from voicetap.errors import SettingsError
 
 from . import checks
 from .checks import Finding

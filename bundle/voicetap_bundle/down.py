@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from voicetap import Tap, config, runtime
+from voicetap import Tap, config
+from voicetap.service.locks import Lock, is_held
 
 from .box import LOCK_NAME, BundleError
 from .untranscribed import Untranscribed
@@ -22,15 +23,15 @@ def down_command() -> None:
     """Stop everything. What was said until now is still transcribed, where that takes no more than a few seconds."""
     settings = config.load()
     runtime_dir = Path(settings.runtime_dir)
-    lock = runtime.Lock(runtime_dir, LOCK_NAME)
-    if not runtime.is_held(runtime_dir, LOCK_NAME) or not (pid := lock.owner()):
+    lock = Lock(runtime_dir, LOCK_NAME)
+    if not is_held(runtime_dir, LOCK_NAME) or not (pid := lock.owner()):
         raise BundleError(f"nothing runs in {runtime_dir}", EXIT_NOTHING_RUNS)
     untranscribed = Untranscribed()
     with Tap(settings=settings) as tap:
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)  # whoever froze it
         deadline_s = time.monotonic() + STOP_S
-        while runtime.is_held(runtime_dir, LOCK_NAME):
+        while is_held(runtime_dir, LOCK_NAME):
             untranscribed.hear(tap.next(timeout_s=TURN_S))
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"process {pid} has not stopped within {STOP_S:g} s")

@@ -11,7 +11,8 @@ import click
 from voicetap import links
 from voicetap.bus import Bus, Receiver
 from voicetap.codec import as_wire, encode, type_name
-from voicetap.config import SettingsError, load, nearest
+from voicetap.config import load, nearest
+from voicetap.errors import SettingsError
 from voicetap.links import Link, Pattern
 
 TURN_S = 1.0

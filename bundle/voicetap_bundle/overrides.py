@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from voicetap import sources
-from voicetap.config import SettingsError, variable
+from voicetap.config import variable
+from voicetap.errors import SettingsError
 
 
 def environment(overrides: Mapping[str, object]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What runs and how it is: the answer of `voicetap status`, from heartbeats and supervisord."""
 
-from voicetap import crashloop
+from voicetap.service import restart_backoff
 
 from .beats import FRESH_S, Beat, Beats
 from .supervisord import Program
@@ -49,9 +49,9 @@ def _state(beat: Beat | None, program: Program | None) -> str:
 
 
 def _restarts(name: str, runtime_dir: str) -> int:
-    """Of the ten starts that crashloop remembers, those after the first."""
+    """Of the ten starts that restart_backoff remembers, those after the first."""
     command = f"voicetap {name} watchdog" if name == "watchdog" else f"voicetap {name}"
-    return max(0, len(crashloop.starts_of(runtime_dir, command)) - 1)
+    return max(0, len(restart_backoff.starts_of(runtime_dir, command)) - 1)
 
 
 def _sources(beats: Beats) -> list[dict]:

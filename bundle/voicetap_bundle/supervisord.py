@@ -6,7 +6,7 @@ import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicetap.runtime import EX_CONFIG
+from voicetap.errors import EX_CONFIG
 
 SOCKET_NAME = "supervisor.sock"
 LOG_DIR = "log"

@@ -1,7 +1,7 @@
 """voicetap's contract: messages, sockets, settings, and the Tap that apps read transcripts with.
 
 Importing this package imports neither zmq nor msgpack: a service sets its parent-death signal
-before anything slow, and that needs `voicetap.launch` to be cheap.
+before anything slow, and that needs `voicetap.service.launch` to be cheap.
 """
 
 from typing import TYPE_CHECKING

@@ -16,11 +16,11 @@ from pathlib import Path
 import zmq
 
 from .codec import ProtocolError, decode, encode
-from .config import SettingsError
-from .crashpoint import crashpoint
+from .curve import ZAP_DOMAIN, Curve, stays_on_this_machine
+from .errors import AddressInUse, SettingsError
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
-from .runtime import AddressInUse, is_same_file
-from .security import ZAP_DOMAIN, Curve, stays_on_this_machine
+from .service.failpoint import failpoint
+from .service.locks import is_same_file
 from .settings import Settings
 
 LINGER_MS = 250  # how long a closing socket may still send
@@ -144,7 +144,7 @@ class Bus:
         for path, inode in self._socket_files.items():  # while the service still holds its lock, and before they close
             if is_same_file(path, inode):
                 path.unlink(missing_ok=True)
-        crashpoint(f"{self._service}.unlinked")
+        failpoint(f"{self._service}.unlinked")
         for socket in reversed(self._sockets):
             socket.close()
         self._stack.close()

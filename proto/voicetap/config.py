@@ -6,14 +6,18 @@ starts, with the nearest right one. Lists are written with `;` in a variable.
 
 import dataclasses
 import difflib
+import logging
 import math
 import os
-import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from . import runtime_dir
+from .errors import SettingsError
 from .settings import Settings
+
+log = logging.getLogger("settings")
 
 PREFIX = "VOICETAP_"
 # Handed from process to process, not settings of a person.
@@ -21,7 +25,7 @@ INTERNAL = frozenset(
     PREFIX + name
     for name in (
         "CONFIG",
-        "CRASH",
+        "FAILPOINTS",
         "SUPERVISOR_PID",
         "SUPERVISOR_SOCKET",
         "CAPTURE_COUNT",
@@ -34,18 +38,15 @@ INTERNAL = frozenset(
 )
 
 
-class SettingsError(ValueError):
-    """A setting that is unknown, of the wrong type or out of range; the text is one line to act on."""
-
-
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process, with runtime_dir filled in. Raises SettingsError."""
-    values = _from_file(environ)
-    for name, text in environ.items():
-        if name.startswith(PREFIX) and name not in INTERNAL:
-            _put(values, *_place(name), text)
+    values = _renamed(_from_file(environ))
+    variables = [name for name in environ if name.startswith(PREFIX) and name not in INTERNAL]
+    former = former_variables()
+    for name in sorted(variables, key=lambda name: name not in former):  # today's names win
+        _put(values, *_place(name), environ[name])
     settings = _build(Settings, values, "")
-    return dataclasses.replace(settings, runtime_dir=settings.runtime_dir or default_runtime_dir(environ))
+    return dataclasses.replace(settings, runtime_dir=settings.runtime_dir or runtime_dir.default_path(environ))
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
@@ -62,19 +63,6 @@ def describe() -> Iterator[tuple[str, str, str, str]]:
 def variable(section: str, name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + "_".join(part.upper() for part in (section, name) if part)
-
-
-def default_runtime_dir(environ: Mapping[str, str] = os.environ) -> str:
-    """$XDG_RUNTIME_DIR/voicetap; else /run/voicetap where it can be used; else a private one in /tmp.
-
-    The last is the same for every process of a user, so that a tap finds it; `runtime.prepare` refuses it when
-    it belongs to somebody else.
-    """
-    if base := environ.get("XDG_RUNTIME_DIR"):
-        return f"{base}/voicetap"
-    if os.access("/run/voicetap", os.W_OK) or os.access("/run", os.W_OK):
-        return "/run/voicetap"
-    return f"{tempfile.gettempdir()}/voicetap-{os.getuid()}"
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -95,6 +83,33 @@ def _from_file(environ: Mapping[str, str]) -> dict:
         raise SettingsError(f"{path}: {error}") from None
 
 
+def _renamed(values: dict) -> dict:
+    """The file's values, with names of the version before replaced by today's."""
+    for (section, old), name in _former_names().items():
+        target = values.get(section) if section else values
+        if isinstance(target, dict) and old in target:
+            if name in target:
+                raise SettingsError(f"{_dotted(section, old)} is the former name of {name}: set only {name}")
+            _warn_renamed(_dotted(section, old), _dotted(section, name))
+            target[name] = target.pop(old)
+    return values
+
+
+def _former_names() -> dict[tuple[str, str], str]:
+    """(section, former name) of every renamed setting, and its name today."""
+    formerly = ((section, spec.metadata["formerly"], spec.name) for section, spec, _ in _walk(Settings()))
+    return {(section, old): name for section, old, name in formerly if old}
+
+
+def former_variables() -> dict[str, tuple[str, str]]:
+    """The former variable of every renamed setting, and (section, name) today."""
+    return {variable(section, old): (section, name) for (section, old), name in _former_names().items()}
+
+
+def _warn_renamed(old: str, new: str) -> None:
+    log.warning("%s is now called %s; the old name is accepted in this version only", old, new)
+
+
 def _walk(settings: Settings) -> Iterator[tuple[str, dataclasses.Field, object]]:
     for outer in dataclasses.fields(settings):
         value = getattr(settings, outer.name)
@@ -106,9 +121,12 @@ def _walk(settings: Settings) -> Iterator[tuple[str, dataclasses.Field, object]]
 
 def _place(name: str) -> tuple[str, str]:
     places = {variable(section, spec.name): (section, spec.name) for section, spec, _ in _walk(Settings())}
-    if name not in places:
+    former = former_variables()
+    if name in former:
+        _warn_renamed(name, variable(*former[name]))
+    elif name not in places:
         raise SettingsError(f"unknown variable {name}{nearest(name, places)}")
-    return places[name]
+    return (places | former)[name]
 
 
 def _put(values: dict, section: str, name: str, text: str) -> None:

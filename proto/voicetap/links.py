@@ -10,7 +10,8 @@ from enum import Enum
 
 from . import messages as m
 from .codec import type_name
-from .config import SettingsError, nearest
+from .config import nearest
+from .errors import SettingsError
 from .settings import Settings
 
 _KIB = 1024

@@ -6,9 +6,10 @@
 from dataclasses import dataclass, field
 
 
-def setting(default, doc, *, minimum=None, maximum=None, choices=None):
-    """A field of a settings class: its default, what it means, and what it may be."""
-    return field(default=default, metadata={"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices})
+def setting(default, doc, *, minimum=None, maximum=None, choices=None, formerly=""):
+    """A field of a settings class: its default, its meaning, what it may be, and its name in the version before."""
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"doc": doc, "formerly": formerly, **limits})
 
 
 # fmt: off
@@ -16,7 +17,7 @@ def setting(default, doc, *, minimum=None, maximum=None, choices=None):
 class CaptureSettings:
     pace: str = setting("realtime", "how fast files are read: realtime, or max (as fast as vad follows)", choices=("realtime", "max"))
     channel: int = setting(-1, "channel of the device to use, from 0; -1 mixes all of them", minimum=-1, maximum=63)
-    no_data_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60)
+    device_timeout_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60, formerly="no_data_s")
     retry_max_s: float = setting(10.0, "longest wait between two tries to open a lost device", minimum=0.1, maximum=300)
     ring_s: float = setting(600.0, "sound kept for repair, in seconds (32 kB each)", minimum=10, maximum=7200)
 
@@ -32,9 +33,9 @@ class VadSettings:
     adaptive_endpoint: bool = setting(False, "end sooner after a finished sentence, later in the middle of one")
     endpoint_min_ms: int = setting(350, "the shortest silence that may end one, if adaptive", minimum=64, maximum=10_000)
     endpoint_max_ms: int = setting(1000, "the longest that may be waited for, if adaptive", minimum=64, maximum=10_000)
-    tail_ms: int = setting(128, "silence kept after the last speech", minimum=0, maximum=2000)
-    soft_limit_s: float = setting(12.0, "from this length on, any breath ends the utterance", minimum=1, maximum=60)
-    hard_limit_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60)
+    speech_pad_ms: int = setting(128, "silence kept after the last speech", minimum=0, maximum=2000, formerly="tail_ms")
+    max_utterance_soft_s: float = setting(12.0, "from this length on, any breath ends the utterance", minimum=1, maximum=60, formerly="soft_limit_s")
+    max_utterance_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60, formerly="hard_limit_s")
     interims: bool = setting(True, "publish words while they are spoken, as long as anybody reads them")
     interim_share: float = setting(0.25, "share of the workers' time that interims may take", minimum=0.01, maximum=1)
     lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.2, maximum=60)
@@ -48,32 +49,32 @@ class TranscribeSettings:
     offline: bool = setting(False, "never ask the hub for a model")
     device: str = setting("auto", "where faster-whisper computes", choices=("auto", "cpu", "cuda"))
     compute_type: str = setting("default", "CTranslate2's compute type; default is int8 on a CPU, float16 on CUDA")
-    threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256)
+    cpu_threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256, formerly="threads")
     workers: int = setting(1, "number of transcribe processes", minimum=1, maximum=32)
     beam_size: int = setting(5, "beam of the search where a greedy one is not sure of its words; 1 never widens it", minimum=1, maximum=20)
     language: str = setting("", "language code such as en; empty detects it (.en models are English)")
     task: str = setting("transcribe", "transcribe, or translate into English", choices=("transcribe", "translate"))
     initial_prompt: str = setting("", "text that sets style and vocabulary")
     hotwords: str = setting("", "words to expect, separated by spaces")
-    carry_over_s: float = setting(0.0, "longest pause over which clear words prompt for the next; 0: only where speech had to be cut", minimum=0, maximum=30)
-    word_times: bool = setting(True, "times and probabilities of every word")
+    previous_text_max_gap_s: float = setting(0.0, "longest pause over which clear words prompt for the next; 0: only where speech had to be cut", minimum=0, maximum=30, formerly="carry_over_s")
+    word_timestamps: bool = setting(True, "times and probabilities of every word", formerly="word_times")
     deadline_factor: float = setting(6.0, "a decode may take this many times the length of its audio", minimum=0.1, maximum=1000)
     deadline_min_s: float = setting(20.0, "and at least this long", minimum=0.1, maximum=3600)
 
 
 @dataclass(frozen=True)
 class JournalSettings:
-    persist: str = setting("", "directory that keeps the history across reboots; empty keeps it in runtime_dir")
+    data_dir: str = setting("", "directory that keeps the history across reboots; empty keeps it in runtime_dir", formerly="persist")
     max_age_days: float = setting(30.0, "older entries are deleted; 0 keeps all", minimum=0)
     max_mb: float = setting(100.0, "the oldest entries are deleted beyond this size; 0 keeps all", minimum=0)
-    order_wait_s: float = setting(600.0, "longest wait for a missing utterance before later ones are published", minimum=0, maximum=3600)
+    reorder_timeout_s: float = setting(600.0, "longest wait for a missing utterance before later ones are published", minimum=0, maximum=3600, formerly="order_wait_s")
 
 
 @dataclass(frozen=True)
 class WatchdogSettings:
-    silent_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60)
-    start_s: float = setting(5.0, "the same for one that is starting; it gets more after each start that was too slow", minimum=1, maximum=600)
-    unwell_s: float = setting(60.0, "systemd, or compose, starts everything anew when a service cannot be brought back for this long", minimum=1, maximum=3600)
+    heartbeat_timeout_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60, formerly="silent_s")
+    startup_timeout_s: float = setting(5.0, "heartbeat timeout before the first ready; doubled, to 8 times at most, after a start that timed out", minimum=1, maximum=600, formerly="start_s")
+    give_up_s: float = setting(60.0, "systemd, or compose, starts everything anew when a service cannot be brought back for this long", minimum=1, maximum=3600, formerly="unwell_s")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Settings:
     addresses: tuple[str, ...] = setting((), "addresses other than the default, LINK=ADDRESS, such as transcript=tcp://127.0.0.1:5708")
     curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys DIR)")
     log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    stall_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600)
+    loop_timeout_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600, formerly="stall_s")
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     vad: VadSettings = field(default_factory=VadSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)

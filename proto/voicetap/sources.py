@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from .config import SettingsError, nearest
+from .config import nearest
+from .errors import SettingsError
 from .settings import Settings
 
 KINDS = ("mic", "file", "raw")

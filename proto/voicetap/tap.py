@@ -14,7 +14,6 @@ from . import links
 from .bus import Bus
 from .codec import UtteranceId
 from .config import load
-from .durable import Memory, Position
 from .messages import (
     Entry,
     Failed,
@@ -29,6 +28,7 @@ from .messages import (
     Status,
 )
 from .settings import Settings
+from .tap_position import Memory, Position
 
 HISTORY_LIMIT = 500  # entries per request: bounds what one answer can flood
 ASK_AGAIN_S = 0.5

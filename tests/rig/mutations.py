@@ -61,7 +61,7 @@ MUTATIONS = (
         f"{_CAPTURE}/service.py",
         "            self._ring.commit(frame)",
         "            self._audio.send(frame)\n            self._ring.commit(frame)",
-        "test_crashpoint.py::test_capture_publishes_nothing_that_is_not_in_its_ring",
+        "test_failpoint.py::test_capture_publishes_nothing_that_is_not_in_its_ring",
     ),
     Mutation(
         "no checksum in the ring",
@@ -72,21 +72,21 @@ MUTATIONS = (
     ),
     Mutation(
         "no lock before bind",
-        f"{_PROTO}/node.py",
+        f"{_PROTO}/service/node.py",
         "            self._lock.acquire(LOCK_PATIENCE_S)\n",
         "",
         "test_node.py::test_a_second_instance_names_the_first_and_leaves_it_alone",
     ),
     Mutation(
         "no parent-death signal",
-        f"{_PROTO}/launch.py",
+        f"{_PROTO}/service/launch.py",
         "    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)\n",
         "",
         "test_launch.py::test_a_service_dies_with_its_supervisord_even_when_it_is_frozen",
     ),
     Mutation(
         "the expected parent is not compared",
-        f"{_PROTO}/launch.py",
+        f"{_PROTO}/service/launch.py",
         "if os.getppid() != int(expected):",
         "if False:",
         "test_launch.py::test_a_service_whose_supervisord_died_before_it_could_ask_ends_itself",
@@ -108,11 +108,11 @@ MUTATIONS = (
     Mutation(
         "acknowledged before it is stored",
         f"{_JOURNAL}/journal.py",
-        '        crashpoint("journal.entry.taken")\n',
+        '        failpoint("journal.entry.taken")\n',
         "        for id_ in self._unstored:\n"
         "            self._commits.send(Committed(utterance_id=id_, journal_seq=0))\n"
-        '        crashpoint("journal.entry.taken")\n',
-        "test_crashpoint.py::test_journal_acknowledges_nothing_that_is_not_stored",
+        '        failpoint("journal.entry.taken")\n',
+        "test_failpoint.py::test_journal_acknowledges_nothing_that_is_not_stored",
     ),
     Mutation(
         "missing frames are not asked for",

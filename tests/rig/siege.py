@@ -12,7 +12,7 @@ from voicetap_bundle import Bundle, BundleError
 from voicetap_bundle.audit import audit
 from voicetap_bundle.beats import Beats
 
-from . import crashes, judge, nemesis, processes
+from . import failpoints, judge, nemesis, processes
 from .world import World
 
 HEAL_S = 60.0
@@ -20,9 +20,9 @@ GONE_S = 5.0
 QUICK = {  # those who watch lose patience early
     "transcribe.deadline_min_s": 3,
     "vad.max_attempts": 20,
-    "watchdog.silent_s": 1,
-    "watchdog.start_s": 3,
-    "stall_s": 1,
+    "watchdog.heartbeat_timeout_s": 1,
+    "watchdog.startup_timeout_s": 3,
+    "loop_timeout_s": 1,
 }
 ALIVE = ("ready", "busy", "degraded")
 
@@ -70,8 +70,8 @@ class Siege:
     def reach(self, moments: list[str], within_s: float) -> list[str]:
         """Lets time pass, and brings services to these moments; those that nobody came to in time."""
         deadline_s = time.monotonic() + within_s
-        while (pending := crashes.pending(moments, self.runtime_dir)) and time.monotonic() < deadline_s:
-            for kind, service in crashes.provoke(pending):
+        while (pending := failpoints.pending(moments, self.runtime_dir)) and time.monotonic() < deadline_s:
+            for kind, service in failpoints.provoke(pending):
                 if self.is_up(service):
                     nemesis.inject(nemesis.Fault(kind, service, 0), self.runtime_dir)
             self.listen(1.0)

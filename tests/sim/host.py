@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from voicetap import crashloop
+from voicetap.service import restart_backoff
 from voicetap_watchdog.judge import EX_CONFIG, Listing
 
 from .process import Process, Shell
@@ -86,5 +86,5 @@ class Host:
         now_s = self._world.timeline.now_s
         watched = (watchdog := self.process(WATCHDOG)) and not watchdog.is_frozen
         noticed_s = self._world.dice.uniform(0.02, 0.06 if watched else 2.0)
-        again_s = max(program.not_before_s, now_s + noticed_s + crashloop.wait_s(program.starts_s, now_s))
+        again_s = max(program.not_before_s, now_s + noticed_s + restart_backoff.wait_s(program.starts_s, now_s))
         self._world.timeline.at(again_s, lambda: self.start(program.name))

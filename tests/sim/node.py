@@ -1,11 +1,11 @@
-"""What a service of the simulation stands on, as voicetap.node.Node."""
+"""What a service of the simulation stands on, as voicetap.service.node.Node."""
 
 from typing import TYPE_CHECKING
 
 from voicetap import links
 from voicetap.links import Link
 from voicetap.messages import Heartbeat, SourceState
-from voicetap.node import BEAT_S
+from voicetap.service.node import BEAT_S
 from voicetap.settings import Settings
 
 from .network import Receiver, Sender

@@ -98,15 +98,15 @@ def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, curs
             pre_roll_ms=dice.choice((0, 96, 200)),
             min_speech_ms=128,
             endpoint_ms=256,
-            tail_ms=dice.choice((0, 64, 200)),
-            soft_limit_s=1.2,
-            hard_limit_s=2.0,
+            speech_pad_ms=dice.choice((0, 64, 200)),
+            max_utterance_soft_s=1.2,
+            max_utterance_s=2.0,
             lease_s=dice.choice((0.5, 1.0)),
             max_attempts=dice.choice((2, 3) if cursed else (2, 3, 20)),
         ),
         transcribe=TranscribeSettings(workers=dice.choice((1, 1, 2, 3)), deadline_factor=1.0, deadline_min_s=2.0),
-        journal=JournalSettings(order_wait_s=LOST_WAIT_S if loses == "lost journal" else 600.0),
-        watchdog=WatchdogSettings(silent_s=1.0, start_s=5.0),
+        journal=JournalSettings(reorder_timeout_s=LOST_WAIT_S if loses == "lost journal" else 600.0),
+        watchdog=WatchdogSettings(heartbeat_timeout_s=1.0, startup_timeout_s=5.0),
     )
 
 

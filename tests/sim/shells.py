@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voicetap import links, runtime
+from voicetap import links
 from voicetap.messages import AudioFrame, Failed, Final, Gap
+from voicetap.service import shutdown
 from voicetap.tap import Heard, Tap
 from voicetap_capture.ring import Ring
 from voicetap_capture.service import Service as CaptureService
@@ -48,7 +49,7 @@ class Capture:
         return self._service.wait_s()
 
     def drain(self) -> None:
-        self._service.stop(runtime.is_stopping(self._world.directory))
+        self._service.stop(shutdown.is_stopping(self._world.directory))
 
 
 class WitnessedRing(Ring):
@@ -89,7 +90,7 @@ class Transcribe:
 
 class Journal:
     def __init__(self, process: "Process"):
-        persist = process.world.settings.journal.persist
+        persist = process.world.settings.journal.data_dir
         store = Store(Path(process.world.directory), bool(persist))
         store.__enter__()
         self._journal = JournalService(process.node, store, process.world.settings.journal)

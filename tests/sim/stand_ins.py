@@ -29,7 +29,7 @@ def installed(world: "World") -> Iterator[None]:
         "secrets": Secrets(world),
         "sqlite3": world.disk,
         "silero": Hearing(world.dice),
-        "crashpoint": lambda moment: world.step(),
+        "failpoint": lambda moment: world.step(),
         "faulthandler": Faulthandler(),
         "Bus": reader_bus(lambda: world.running),
     }
@@ -56,7 +56,7 @@ class EscapeError(BaseException):
 
 
 def escapes(module: Mapping[str, object], stand_ins: Mapping[str, object]) -> list[str]:
-    """Names by which the module reaches what is replaced, other than the replaced names: `from time import monotonic`."""
+    """Names by which the module reaches what is replaced, under another name: `from time import monotonic`."""
     real = {id(value) for replaced in REPLACED for value in (replaced, *vars(replaced).values()) if callable(value)}
     real |= {id(replaced) for replaced in REPLACED}
     return [name for name, value in module.items() if name not in stand_ins and id(value) in real]

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from voicetap import runtime
 from voicetap.codec import decode
+from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Unavailable
 from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState
-from voicetap.node import ConfigError
-from voicetap.runtime import EX_CONFIG, EX_TEMPFAIL, Unavailable
+from voicetap.service import shutdown
 from voicetap_transcribe.worker import DecodeHung
 
 from . import checks, nemesis, shells, stand_ins
@@ -202,10 +201,10 @@ class World:
     def _stop(self) -> None:
         """As supervise does it: all is committed, whoever dies meanwhile; then one after the other, in its time."""
         self._wait(self._is_well, DRAIN_S, "well")
-        runtime.say_stopping(Path(self.directory), is_whole=True)
+        shutdown.mark_stopping(Path(self.directory), is_whole=True)
         for name in self.dice.choices(self.host.names(), k=self.dice.randrange(3)):
             self.timeline.at(self.timeline.now_s + self.dice.uniform(0, ENDING_S), partial(self._kill, name))
-        self._wait(partial(runtime.is_drained, Path(self.directory)), DRAIN_S, "drained, although it ends")
+        self._wait(partial(shutdown.is_drained, Path(self.directory)), DRAIN_S, "drained, although it ends")
         for service, patience_s in STOPS.items():
             self.host.stopped.add(service)
             programs = [program for program in self.host.programs.values() if program.service == service]

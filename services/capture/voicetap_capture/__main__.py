@@ -11,8 +11,10 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from voicetap import config, runtime
-from voicetap.node import ConfigError, Node, run
+from voicetap import config
+from voicetap.errors import ConfigError
+from voicetap.service import shutdown
+from voicetap.service.node import Node, run
 from voicetap.settings import Settings
 from voicetap.sources import Source, parse_all
 
@@ -76,7 +78,7 @@ def _ring_path(settings: Settings, source: Source) -> Path:
 def _bundle_stops(settings: Settings) -> bool:
     """Whether this end is everybody's; a restart of capture alone must not end what is being said."""
     by_hand = "VOICETAP_SUPERVISOR_PID" not in os.environ
-    return by_hand or runtime.is_stopping(settings.runtime_dir)
+    return by_hand or shutdown.is_stopping(settings.runtime_dir)
 
 
 if __name__ == "__main__":

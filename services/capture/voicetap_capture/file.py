@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import av
 
+from voicetap.errors import ConfigError
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
-from voicetap.node import ConfigError
 
 DECODE_AT_ONCE_BYTES = 1 << 20  # half a minute; finding the place in a long file must not hold up the heartbeat
 

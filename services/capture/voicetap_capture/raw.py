@@ -10,8 +10,8 @@ import select
 import stat
 import termios
 
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES, SAMPLE_BYTES
-from voicetap.node import ConfigError
 
 POLL_S = 0.016  # half a frame; a descriptor with half a frame in it is always readable, so polling it would spin
 

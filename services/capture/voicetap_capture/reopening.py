@@ -36,14 +36,14 @@ class Reopening:
     def __init__(
         self,
         open_device: Callable[[], Device],
-        no_data_s: float,
+        device_timeout_s: float,
         retry_max_s: float,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.state = "live"  # until the first try fails: a start is not a loss
         self.detail = ""
         self._open_device = open_device
-        self._no_data_s = no_data_s
+        self._device_timeout_s = device_timeout_s
         self._backoff = Backoff(retry_max_s)
         self._clock = clock
         self._device: Device | None = None
@@ -71,8 +71,8 @@ class Reopening:
         if pcm:
             self._heard_s = now_s
             self._come_alive()
-        elif now_s - self._heard_s > self._no_data_s:
-            return self._lose(f"no sound from {self._device.name!r} for {self._no_data_s:g} s")
+        elif now_s - self._heard_s > self._device_timeout_s:
+            return self._lose(f"no sound from {self._device.name!r} for {self._device_timeout_s:g} s")
         self._expect(pcm, now_s)
         if self.state == "live":
             self._notice(self._device.remark)

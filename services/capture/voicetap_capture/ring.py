@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from voicetap.crashpoint import crashpoint
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame
-from voicetap.node import ConfigError
+from voicetap.service.failpoint import failpoint
 
 _MAGIC = b"vtring01"
 _HEADER = struct.Struct("<8sQQ16s16s")  # magic, slots, bytes of a slot, digest of the origin, stream
@@ -69,7 +69,7 @@ class Ring:
         body = _META.pack(*meta) + frame.pcm
         offset = self._offset(frame.seq)
         self._map[offset : offset + _SLOT_BYTES] = _CRC.pack(zlib.crc32(body)) + body
-        crashpoint("capture.slot.written")
+        failpoint("capture.slot.written")
         self._head[0] = frame.seq + 1
         self.next_position = frame.position + FRAME_SAMPLES
 

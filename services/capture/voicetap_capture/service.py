@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from voicetap import links, runtime
-from voicetap.crashpoint import crashpoint
+from voicetap import links
 from voicetap.messages import (
     FRAME_BYTES,
     SAMPLE_BYTES,
@@ -17,7 +16,9 @@ from voicetap.messages import (
     ReplayRequest,
     SourceState,
 )
-from voicetap.node import Node
+from voicetap.service import shutdown
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import Node
 
 from . import replay
 from .continuity import Continuity
@@ -76,7 +77,7 @@ class Service:
         """SIGTERM comes only when all that was heard is committed. Seldom: it is a look at the disk."""
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + HEAD_S
-            if runtime.is_ending(self._node.settings.runtime_dir):
+            if shutdown.is_bundle_stopping(self._node.settings.runtime_dir):
                 self._end()
 
     def wait_s(self) -> float:
@@ -146,7 +147,7 @@ class Service:
     def _publish(self, frames: Iterator[AudioFrame]) -> None:
         for frame in frames:
             self._ring.commit(frame)  # first: what was heard can then be asked for again
-            crashpoint("capture.frame.committed")
+            failpoint("capture.frame.committed")
             self._audio.send(frame)
 
     def _answer(self) -> None:
@@ -163,7 +164,7 @@ class Service:
         for requester, request in requests.items():
             wanted = replay.span(request, self._ring.first_seq, self._ring.next_seq)
             for frame in replay.frames(wanted, self._ring.read):
-                crashpoint("capture.replay")
+                failpoint("capture.replay")
                 self._audio.send(frame, f"replay/{requester}")
 
     def _announce(self, state: str, detail: str) -> None:

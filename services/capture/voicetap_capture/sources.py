@@ -20,4 +20,6 @@ def open_source(spec: Spec, settings: CaptureSettings, position: int) -> Source:
     from .microphone import Microphone
     from .reopening import Reopening
 
-    return Reopening(lambda: Microphone(spec.argument, settings.channel), settings.no_data_s, settings.retry_max_s)
+    return Reopening(
+        lambda: Microphone(spec.argument, settings.channel), settings.device_timeout_s, settings.retry_max_s
+    )

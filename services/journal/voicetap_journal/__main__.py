@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from voicetap import node
-from voicetap.node import Node
+from voicetap.service import node
+from voicetap.service.node import Node
 from voicetap.settings import Settings
 
 from .journal import Journal
@@ -11,7 +11,7 @@ from .store import Store
 
 
 def serve(settings: Settings) -> None:
-    persist = settings.journal.persist
+    persist = settings.journal.data_dir
     with Node("journal", settings) as here, Store(Path(persist or settings.runtime_dir), bool(persist)) as store:
         journal = Journal(here, store, settings.journal)
         here.state = "ready"

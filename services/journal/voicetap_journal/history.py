@@ -3,8 +3,8 @@
 import re
 
 from voicetap.bus import Receiver, Sender
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import Entry, HistoryEnd, HistoryRequest
+from voicetap.service.failpoint import failpoint
 
 from .store import Store
 
@@ -44,7 +44,7 @@ class History:
         request = self._waiting.pop(next(iter(self._waiting)))
         entries = self._store.read(request.since, max(0, min(request.limit, MAX_ENTRIES)), MAX_ANSWER_BYTES)
         topic = f"history/{request.requester}"
-        crashpoint("journal.history")
+        failpoint("journal.history")
         for entry in entries:
             self._transcript.send(entry, topic)
         self._transcript.send(

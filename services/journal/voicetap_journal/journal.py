@@ -4,11 +4,12 @@ import logging
 import time
 from dataclasses import replace
 
-from voicetap import links, runtime
+from voicetap import links
 from voicetap.codec import UtteranceId
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
-from voicetap.node import EARLIER_S, Node
+from voicetap.service import shutdown
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import EARLIER_S, Node
 from voicetap.settings import JournalSettings
 
 from .clean import clean
@@ -45,7 +46,7 @@ class Journal:
         self._commits = node.sender(links.COMMITS)
         self._transcript = node.sender(links.TRANSCRIPT)
         self._history = History(node.receiver(links.HISTORY), self._transcript, store, node.boot_id)
-        self._order = restored(store, settings.order_wait_s)
+        self._order = restored(store, settings.reorder_timeout_s)
         self._live = Live(self._order.knows)
         self._interims_wanted = True
         self._unstored: dict[UtteranceId, Entry] = {}
@@ -60,9 +61,9 @@ class Journal:
         released = self._order.release(now_s)
         self._unstored |= {entry.utterance_id: entry for entry in released}
         for entry in self._store_all(now_s) or [replace(entry, journal_seq=0) for entry in released]:
-            crashpoint("journal.entry.acknowledged")
+            failpoint("journal.entry.acknowledged")
             self._transcript.send(entry)
-            crashpoint("journal.entry.published")
+            failpoint("journal.entry.published")
         for utterance_id in repeated:
             self._acknowledge(utterance_id)
         was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.is_wanted(INTERIMS)
@@ -87,7 +88,7 @@ class Journal:
                 quiet_s = time.monotonic() + QUIET_S
             self._node.beat()
             self._node.wait(QUIET_S / 5)
-        if runtime.is_ending(self._node.settings.runtime_dir):
+        if shutdown.is_bundle_stopping(self._node.settings.runtime_dir):
             self._order.stop_waiting()
             self.turn()
 
@@ -116,14 +117,14 @@ class Journal:
         if not self._unstored or now_s < self._next_write_s:
             return []
         streams = {key: self._order.streams[key] for key in {id_[:2] for id_ in self._unstored}}
-        crashpoint("journal.entry.taken")
+        failpoint("journal.entry.taken")
         try:
             self._store.write(self._unstored.values(), streams, self._order.next_seq)
         except Unwritable as error:
             self._next_write_s = now_s + RETRY_S
             self._report("degraded", f"what was said is kept in memory only: {error}")
             return []
-        crashpoint("journal.entry.stored")
+        failpoint("journal.entry.stored")
         stored = sorted(self._unstored.values(), key=lambda entry: entry.journal_seq)
         for entry in stored:
             self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=entry.journal_seq))

@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from voicetap import runtime
 from voicetap.codec import ProtocolError, UtteranceId, decode, encode
+from voicetap.errors import ConfigError, Unavailable
 from voicetap.messages import Entry
-from voicetap.node import ConfigError
 
 from .order import Stream
 
@@ -61,7 +60,7 @@ class Store:
             self._open()
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
-                raise runtime.Unavailable(f"{self._path}: {error}") from None
+                raise Unavailable(f"{self._path}: {error}") from None
             self._set_aside(error)
             self._open()
         return self
@@ -145,9 +144,9 @@ class Store:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise ConfigError(f"journal.persist: cannot write {self._path}: {error.strerror}") from None
+            raise ConfigError(f"journal.data_dir: cannot write {self._path}: {error.strerror}") from None
         except OSError as error:
-            raise runtime.Unavailable(f"{self._path}: {error.strerror}") from None
+            raise Unavailable(f"{self._path}: {error.strerror}") from None
         self._db = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
         try:
             self._load()

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 
-from voicetap.node import ConfigError, Node, run
+from voicetap.errors import ConfigError
+from voicetap.service.node import Node, run
 from voicetap.settings import Settings
 
 from . import memory

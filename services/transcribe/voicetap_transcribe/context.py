@@ -23,10 +23,10 @@ class _Said:
 
 
 class Context:
-    """`carry_over_s`: how long a pause it bridges. At 0 only cuts within speech: prompted, small models hear worse."""
+    """`max_gap_s`: the longest pause it bridges; 0: only forced cuts, as small models do worse with a prompt."""
 
-    def __init__(self, carry_over_s: float):
-        self._reach = carry_over_s * SAMPLE_RATE_HZ
+    def __init__(self, max_gap_s: float):
+        self._reach = max_gap_s * SAMPLE_RATE_HZ
         self._said: dict[str, _Said] = {}
 
     def previous_text(self, job: Job) -> str:

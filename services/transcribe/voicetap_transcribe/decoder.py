@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import Job
+from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
 from . import engine as engines
@@ -153,7 +153,7 @@ class Decoder:
 
     def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()
-        crashpoint("transcribe.decoding")
+        failpoint("transcribe.decoding")
         try:
             result = engine.transcribe(job.pcm, self._options(job))
         except Abandoned:

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from voicetap.config import nearest
+from voicetap.errors import ConfigError
 from voicetap.messages import Word
-from voicetap.node import ConfigError
 from voicetap.settings import Settings
 
 GROUP = "voicetap.engines"

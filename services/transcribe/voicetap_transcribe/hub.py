@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm
 
 from voicetap.config import nearest
-from voicetap.node import ConfigError
+from voicetap.errors import ConfigError
 
 from . import windows
 from .engine import ModelMissing, ModelUnavailable, Progress

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from pocketsphinx import Decoder
 
+from voicetap.errors import ConfigError
 from voicetap.messages import Word
-from voicetap.node import ConfigError
 from voicetap.settings import Settings
 
 from .engine import Options, Progress, Result, look_up

@@ -16,8 +16,8 @@ from faster_whisper.transcribe import get_suppressed_tokens
 from faster_whisper.utils import _MODELS as SIZES
 
 from voicetap.config import nearest
+from voicetap.errors import ConfigError
 from voicetap.messages import Word
-from voicetap.node import ConfigError
 from voicetap.settings import Settings, TranscribeSettings
 
 from . import hub, memory, windows
@@ -85,7 +85,7 @@ class FasterWhisper:
         return Result(
             text=guess.text,
             words=self._words(encoded, tokenizer, guess, frames)
-            if self._settings.word_times or options.is_interim
+            if self._settings.word_timestamps or options.is_interim
             else (),
             language=language,
             language_probability=language_probability,
@@ -182,7 +182,7 @@ def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
             directory,
             device=device,
             compute_type=_compute_type(settings, device),
-            cpu_threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
+            cpu_threads=settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
         )
     except Exception as error:
         if device == "cuda":  # out of memory, or a driver that is not up yet

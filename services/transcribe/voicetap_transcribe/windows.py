@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voicetap.node import ConfigError
+from voicetap.errors import ConfigError
 
 from .engine import Result
 

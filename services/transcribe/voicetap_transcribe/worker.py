@@ -5,9 +5,9 @@ import time
 from dataclasses import replace
 
 from voicetap import links
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, WorkerReport
-from voicetap.node import EARLIER_S, Node
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import EARLIER_S, Node
 from voicetap.settings import TranscribeSettings
 
 from .context import Context
@@ -43,7 +43,7 @@ class Worker:
         self._decoder = decoder
         self._settings = node.settings.transcribe
         self._ledger = Ledger()
-        self._context = Context(self._settings.carry_over_s)
+        self._context = Context(self._settings.previous_text_max_gap_s)
         self._loaded: Loaded | None = None
         self._reported: WorkerReport | None = None
         self._report_at_s = 0.0
@@ -68,22 +68,22 @@ class Worker:
         """Everything that can be done now. Raises as `run` does."""
         for news in self._commits:
             self._ledger.hear(news)
-            crashpoint("transcribe.commit.heard")
+            failpoint("transcribe.commit.heard")
         for event in self._decoder.events():
             self._handle(event)
         if not self._node.stopping:
             self._take_jobs()
         for entry in self._ledger.due(time.monotonic()):
-            crashpoint("transcribe.result.ready")
+            failpoint("transcribe.result.ready")
             self._results.send(entry)
-            crashpoint("transcribe.result.sent")
+            failpoint("transcribe.result.sent")
         self._report()
         self._check_deadline()
 
     def _take_jobs(self) -> None:
         for job in self._jobs:
             self._ledger.receive(job)
-            crashpoint("transcribe.job.received")
+            failpoint("transcribe.job.received")
         for job, heard in self._ledger.recall():
             self._hold(job, heard.result, heard.decode_s)
         if self._ledger.is_pressed:

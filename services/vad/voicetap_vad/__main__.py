@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from voicetap import config
-from voicetap.node import Node, run
+from voicetap.service.node import Node, run
 from voicetap.settings import Settings
 
 log = logging.getLogger("vad")

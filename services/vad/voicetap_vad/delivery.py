@@ -4,9 +4,9 @@ import logging
 
 from voicetap import links
 from voicetap.bus import Sender
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import SpeechStarted, SpeechStopped, Status
-from voicetap.node import Node
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import Node
 
 from .cutlist import CutList
 from .effects import Attempt, Connect, Send, Tell
@@ -35,9 +35,9 @@ class Delivery:
                 case Connect(worker):
                     self._connect_to(worker)
                 case Send(worker, job):
-                    crashpoint("vad.job.given")
+                    failpoint("vad.job.given")
                     self._jobs[worker].send(job)
-                    crashpoint("vad.job.sent")
+                    failpoint("vad.job.sent")
                 case Tell(entry):
                     self._results.send(entry)
                 case Attempt(id_, attempt):

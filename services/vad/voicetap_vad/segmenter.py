@@ -96,10 +96,10 @@ class Segmenter:
         self._min_speech_frames = -(-_samples(settings.min_speech_ms) // FRAME_SAMPLES)
         self.endpoint = Endpoint(settings)
         self._breath = min(_samples(BREATH_MS), self.endpoint.length)
-        self._tail = _samples(settings.tail_ms)
+        self._tail = _samples(settings.speech_pad_ms)
         self._pause = max(_samples(MIN_PAUSE_MS), self._tail - FRAME_SAMPLES + 1)  # then one more frame is too many
-        self._soft = _samples(settings.soft_limit_s * 1000)
-        self._hard = _samples(settings.hard_limit_s * 1000)
+        self._soft = _samples(settings.max_utterance_soft_s * 1000)
+        self._hard = _samples(settings.max_utterance_s * 1000)
         self._recent: deque[Scored] = deque()  # may become pre-roll; never reaches into the last cut
         self._run_frames = 0
         self._open: _Utterance | None = None

@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from voicetap import links, runtime, sources
+from voicetap import links, sources
 from voicetap.codec import UtteranceId
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     FRAME_NS,
     AudioProgress,
@@ -25,7 +24,9 @@ from voicetap.messages import (
     SpeechStopped,
     Status,
 )
-from voicetap.node import Node
+from voicetap.service import shutdown
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import Node
 
 from . import outbox, silero
 from .cutlist import CutList
@@ -136,7 +137,7 @@ class Service:
                     self._numbers_of(known).learn(known)
             else:
                 self._forget(message.utterance_id, message.utterance_id.number)
-                crashpoint("vad.commit.heard")
+                failpoint("vad.commit.heard")
 
     def _forget(self, first: UtteranceId, last: int) -> None:
         if listener := self._listeners.get(first.source):
@@ -166,7 +167,7 @@ class Service:
         for message in messages:
             match message:
                 case Job() | Final() | Failed() | Gap():
-                    crashpoint("vad.cut.committed")
+                    failpoint("vad.cut.committed")
                     self._delivery.step(message, now_s)
                 case SpeechStarted() | SpeechStopped():
                     self._delivery.tell(message)
@@ -176,11 +177,11 @@ class Service:
     def _look_for_the_end(self, now_s: float) -> None:
         """supervise ends the box when we have said that nothing is owed any more."""
         runtime_dir = self._node.settings.runtime_dir
-        if not runtime.is_ending(runtime_dir):
+        if not shutdown.is_bundle_stopping(runtime_dir):
             return
         self._ending_s = self._ending_s or now_s
         if all(state.state == "drained" for state in self._node.sources):
-            runtime.say_drained(runtime_dir)
+            shutdown.mark_drained(runtime_dir)
 
     def _show_states(self) -> None:
         level = self._guessing.level(time.monotonic())

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_SAMPLES
-from voicetap.node import ConfigError
 
 CONTEXT_SAMPLES = 64  # of the frame before go in with each; fed frames alone, the model never fires, and says nothing
 FULL_SCALE = 32768.0

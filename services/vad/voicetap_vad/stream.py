@@ -7,7 +7,6 @@ is continued from its first frame; otherwise deciding goes on where it was noted
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -22,6 +21,7 @@ from voicetap.messages import (
     SpeechStarted,
     SpeechStopped,
 )
+from voicetap.service.failpoint import failpoint
 from voicetap.settings import VadSettings
 
 from .cutlist import OPEN, SHORT, SPEECH, Cut, CutList, Mark
@@ -225,7 +225,7 @@ class Stream:
         cut = self._cut_to(event.last_seq, SHORT if event.too_short else SPEECH, event.reason)
         self._open = None
         self._decisions.put(cut)
-        crashpoint("vad.cut.decided")
+        failpoint("vad.cut.decided")
         self._decisions.note(seq=cut.last_seq + 1, position=cut.end_position)
         entry = entry_of(self._source, cut) if event.too_short else self._frames.job(cut)
         return [stopped_of(self._source, cut), entry]

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 
-from voicetap import node
-from voicetap.config import SettingsError
-from voicetap.node import Node
+from voicetap.errors import SettingsError
+from voicetap.service import node
+from voicetap.service.node import Node
 from voicetap.settings import Settings
 
 from .judge import Beat, Judge
@@ -25,7 +25,7 @@ def main(settings: Settings) -> None:
         raise SettingsError("the watchdog is started by supervisord: run `python -m voicetap_watchdog.supervise`")
     supervisord = Supervisord(os.environ["VOICETAP_SUPERVISOR_SOCKET"])
     limits = settings.watchdog
-    judge = Judge(limits.silent_s, limits.start_s, limits.unwell_s)
+    judge = Judge(limits.heartbeat_timeout_s, limits.startup_timeout_s, limits.give_up_s)
     with (
         Node("watchdog", settings, name="".join(sys.argv[1:2])) as here,
         Listener(sys.stdin.fileno(), sys.stdout.fileno()) as listener,

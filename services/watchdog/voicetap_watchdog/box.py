@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicetap import config, crashpoint, links, runtime, sources
-from voicetap.config import SettingsError, nearest
+from voicetap import config, links, sources
+from voicetap.config import nearest
+from voicetap.errors import SettingsError
+from voicetap.service import failpoint
+from voicetap.service.locks import is_held
 from voicetap.settings import Settings
 
 PROGRAMS = ("capture", "vad", "transcribe", "journal")
 LOG_BYTES = 1_000_000
 # Sound, cuts and transcripts: kept when the bundle was killed, so that it goes on where it was.
-STATE = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*", "*.crashed")
+STATE = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*", "*.failpoint")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Box:
             "VOICETAP_LOG_DIR": str(self.log_dir),
             "VOICETAP_LOG_BYTES": "0" if self.programs else str(LOG_BYTES),
         }
-        armed = {name: environ[name] for name in (crashpoint.VARIABLE,) if name in environ}
+        armed = {name: environ[name] for name in (failpoint.VARIABLE,) if name in environ}
         return foreign | config.as_environment(self.settings) | handed_down | armed
 
     def make_log_dir(self) -> None:
@@ -138,7 +141,7 @@ class Box:
             yield from (path for path in self.runtime_dir.glob(pattern) if path.is_socket())
         for name in (*self.runs, self.watchdog):
             for path in [*self.runtime_dir.glob(f"{name}.lock"), *self.runtime_dir.glob(f"{name}-[0-9]*.lock")]:
-                if not runtime.is_held(self.runtime_dir, path.stem):
+                if not is_held(self.runtime_dir, path.stem):
                     yield path
 
     def _patterns(self) -> Iterator[str]:

@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from voicetap import runtime
+from voicetap import runtime_dir
+from voicetap.errors import EX_CONFIG
+from voicetap.service import shutdown
+from voicetap.service.locks import Lock, is_held
 
+from . import process_info
 from .box import Box
 from .rpc import Supervisord, Unreachable
 
@@ -44,8 +48,8 @@ class Ending:
         if self._box.programs:
             self._settle()
         if "capture" in self._box.runs:
-            runtime.prepare(str(self._box.runtime_dir))  # again: it may have been removed
-            runtime.say_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
+            runtime_dir.prepare(str(self._box.runtime_dir))  # again: it may have been removed
+            shutdown.mark_stopping(self._box.runtime_dir, is_whole=not self._box.programs)
         if not self._box.programs:
             self._drain()
         self._child.terminate()
@@ -82,7 +86,7 @@ class Ending:
             while (
                 not self._is_urgent()
                 and time.monotonic() < deadline_s
-                and not runtime.is_drained(self._box.runtime_dir)
+                and not shutdown.is_drained(self._box.runtime_dir)
             ):
                 if not self._can_drain():
                     return
@@ -94,7 +98,7 @@ class Ending:
         if not self._box.has_heard():
             return False
         processes = self._rpc.processes()
-        able = {each.group for each in processes if each.pid or each.exit_status != runtime.EX_CONFIG}
+        able = {each.group for each in processes if each.pid or each.exit_status != EX_CONFIG}
         return {"capture", "vad", "journal"} <= able
 
     def _settle(self) -> None:
@@ -108,11 +112,11 @@ class Ending:
     def _is_settled(self) -> bool:
         """Whether every program is there that can be, and past its imports: before that, a signal is its end."""
         return all(
-            runtime.is_alive(each.pid) and runtime.Lock(self._box.runtime_dir, each.name).owner() == each.pid
+            process_info.is_alive(each.pid) and Lock(self._box.runtime_dir, each.name).owner() == each.pid
             for each in self._rpc.processes()
-            if each.name != "watchdog" and (each.pid or each.exit_status != runtime.EX_CONFIG)
+            if each.name != "watchdog" and (each.pid or each.exit_status != EX_CONFIG)
         )
 
     def _orphans(self) -> bool:
         """Whether a program that was killed with supervisord still holds its lock."""
-        return any(runtime.is_held(self._box.runtime_dir, name) for name in self._box.names())
+        return any(is_held(self._box.runtime_dir, name) for name in self._box.names())

@@ -9,7 +9,7 @@ import time
 
 from voicetap import config, links
 from voicetap.bus import Bus
-from voicetap.config import SettingsError
+from voicetap.errors import SettingsError
 from voicetap.messages import Heartbeat, SourceState
 from voicetap.settings import Settings
 

@@ -98,10 +98,10 @@ class _Program:
 
 
 class Judge:
-    def __init__(self, silent_s: float, start_s: float, unwell_s: float):
-        self._silent_s = silent_s
-        self._start_s = start_s
-        self._unwell_s = unwell_s
+    def __init__(self, heartbeat_timeout_s: float, startup_timeout_s: float, give_up_s: float):
+        self._heartbeat_timeout_s = heartbeat_timeout_s
+        self._startup_timeout_s = startup_timeout_s
+        self._give_up_s = give_up_s
         self._programs: dict[str, _Program] = {}
         self._last_step_s: float | None = None
 
@@ -129,7 +129,7 @@ class Judge:
     def lost(self, now_s: float) -> list[str]:
         """The programs that could not be brought back for too long; without those that only a person can help."""
         programs = self._programs.items()
-        return [name for name, each in programs if not each.failed and now_s - each.heard_s > self._unwell_s]
+        return [name for name, each in programs if not each.failed and now_s - each.heard_s > self._give_up_s]
 
     def flapping(self, now_s: float) -> dict[str, int]:
         """The programs that are started again too often, and how often of late."""
@@ -138,7 +138,7 @@ class Judge:
 
     def _rearm(self, now_s: float) -> None:
         for program in self._programs.values():
-            program.alive_until_s = max(program.alive_until_s, now_s + self._silent_s)
+            program.alive_until_s = max(program.alive_until_s, now_s + self._heartbeat_timeout_s)
             program.heard_s = now_s
             program.deadline_s = 0.0  # until it says again that it is busy
 
@@ -158,7 +158,8 @@ class Judge:
         is_restart = program.pid != 0
         program.pid, program.failed, program.deadline_s = listing.pid, False, 0.0
         program.heard = program.ready = False
-        program.alive_until_s = now_s + max(self._silent_s, program.grace * self._start_s - listing.age_s)
+        startup_s = program.grace * self._startup_timeout_s - listing.age_s
+        program.alive_until_s = now_s + max(self._heartbeat_timeout_s, startup_s)
         if not is_restart:
             return []
         program.restarts_s.append(now_s)
@@ -172,9 +173,9 @@ class Judge:
             return  # the last words of one that is gone, or the first of one not listed yet
         program.heard, program.grace, program.heard_s = True, 1, now_s
         if beat.state == "starting":  # it may well fall silent again, in a library that loads a model
-            program.alive_until_s = now_s + max(self._silent_s, self._start_s)
+            program.alive_until_s = now_s + max(self._heartbeat_timeout_s, self._startup_timeout_s)
         else:
-            program.ready, program.alive_until_s = True, now_s + self._silent_s
+            program.ready, program.alive_until_s = True, now_s + self._heartbeat_timeout_s
         program.deadline_s = beat.deadline_s
 
     def _judge(self, name: str, program: _Program, now_s: float) -> list[Effect]:

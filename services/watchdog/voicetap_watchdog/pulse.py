@@ -16,17 +16,17 @@ LATE_S = 1.0  # between two looks: the reader was stopped, and perhaps all other
 class Pulse:
     """The reader's side."""
 
-    def __init__(self, path: Path, silent_s: float, start_s: float):
+    def __init__(self, path: Path, heartbeat_timeout_s: float, startup_timeout_s: float):
         self._path = path
-        self._silent_s = silent_s
-        self._start_s = start_s
+        self._heartbeat_timeout_s = heartbeat_timeout_s
+        self._startup_timeout_s = startup_timeout_s
         self._last = b""
         self._until_s = self._looked_s = 0.0
         self.rearm(0.0)
 
     def rearm(self, now_s: float) -> None:
         """Somebody is about to start it."""
-        self._until_s = now_s + self._start_s
+        self._until_s = now_s + self._startup_timeout_s
 
     @property
     def is_unwell(self) -> bool:
@@ -40,9 +40,9 @@ class Pulse:
             mark = b""
         was_late, self._looked_s = now_s - self._looked_s > LATE_S, now_s
         if mark != self._last:
-            self._last, self._until_s = mark, now_s + self._silent_s
+            self._last, self._until_s = mark, now_s + self._heartbeat_timeout_s
         elif was_late:
-            self._until_s = max(self._until_s, now_s + self._silent_s)
+            self._until_s = max(self._until_s, now_s + self._heartbeat_timeout_s)
         return now_s > self._until_s
 
 

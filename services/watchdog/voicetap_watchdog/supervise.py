@@ -16,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from voicetap import config, crashloop, logs, runtime
-from voicetap.config import SettingsError
+from voicetap import config, runtime_dir
+from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, SettingsError, Unavailable
+from voicetap.service import logs, restart_backoff, shutdown
+from voicetap.service.locks import Lock
 
 from .box import Box
 from .ending import POKE_S, Ending
@@ -36,14 +38,14 @@ log = logging.getLogger("supervise")
 class Supervise:
     """supervisord as a child, until a signal comes in."""
 
-    def __init__(self, box: Box, lock: runtime.Lock, parent_pid: int, inbox: Inbox):
+    def __init__(self, box: Box, lock: Lock, parent_pid: int, inbox: Inbox):
         self._box = box
         self._lock = lock
         self._inbox = inbox
         self._parent_pid = parent_pid
         self._rpc = Supervisord(str(box.socket))
         limits = box.settings.watchdog
-        self._pulse = Pulse(box.pulse, limits.silent_s, limits.start_s)
+        self._pulse = Pulse(box.pulse, limits.heartbeat_timeout_s, limits.startup_timeout_s)
         self._watchdog = Victim()
         self._told = 0  # how often to stop
         self._starts_s: list[float] = []
@@ -52,7 +54,7 @@ class Supervise:
     @property
     def is_done(self) -> bool:
         """Whether everything that was heard is committed; who says twice to stop, or removes it, does not care."""
-        is_all_said = runtime.is_drained(self._box.runtime_dir) or not self._box.has_heard()
+        is_all_said = shutdown.is_drained(self._box.runtime_dir) or not self._box.has_heard()
         return is_all_said or self._told > 1 or not self._lock.is_in_place()
 
     def run(self) -> str:
@@ -75,7 +77,7 @@ class Supervise:
 
     def _start(self) -> None:
         now_s = time.monotonic()
-        again_s = now_s + crashloop.wait_s(self._starts_s, now_s)
+        again_s = now_s + restart_backoff.wait_s(self._starts_s, now_s)
         while time.monotonic() < again_s and not self._told:
             self._wait(POKE_S)
         self._starts_s = [*self._starts_s[-9:], time.monotonic()]
@@ -120,8 +122,8 @@ class Supervise:
     def _rearm(self) -> None:
         """Another watchdog is about to start, perhaps after waiting because it keeps crashing."""
         now_s = time.monotonic()
-        starts_s = crashloop.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
-        self._pulse.rearm(now_s + crashloop.wait_s(starts_s, now_s))
+        starts_s = restart_backoff.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
+        self._pulse.rearm(now_s + restart_backoff.wait_s(starts_s, now_s))
 
     def _wait(self, timeout_s: float) -> None:
         """For a signal; a parent that has died counts as one."""
@@ -148,7 +150,7 @@ def supervise(box: Box, parent_pid: int, inbox: Inbox) -> str:
 
 def supervise_once(box: Box, parent_pid: int, inbox: Inbox) -> str:
     """In a runtime directory that stays in place."""
-    lock = runtime.Lock(runtime.prepare(str(box.runtime_dir)), box.lock_name)
+    lock = Lock(runtime_dir.prepare(str(box.runtime_dir)), box.lock_name)
     lock.acquire(patience_s=0)
     try:
         box.tidy()
@@ -180,13 +182,13 @@ def main() -> int:
     try:
         box = Box(config.load(), tuple(given.programs))
         box.names()  # refuses sources that cannot be read
-        return 0 if supervise(box, given.with_parent, inbox) == TOLD else runtime.EX_TEMPFAIL
+        return 0 if supervise(box, given.with_parent, inbox) == TOLD else EX_TEMPFAIL
     except SettingsError as error:
         log.error("%s", error)
-        return runtime.EX_CONFIG
-    except (OSError, runtime.Unavailable) as error:
+        return EX_CONFIG
+    except (OSError, Unavailable) as error:
         log.error("%s", error)
-        return runtime.EX_TEMPFAIL
+        return EX_TEMPFAIL
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ RPC (see rpc.py).
 import os
 import time
 
-from voicetap.launch import die_with_parent
+from voicetap.service.launch import die_with_parent
 
 
 class SteadyClock:

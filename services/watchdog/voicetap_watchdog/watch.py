@@ -5,13 +5,14 @@ import os
 import time
 from collections.abc import Iterator
 
-from voicetap import crashloop, links, runtime
+from voicetap import links
 from voicetap.bus import Receiver
-from voicetap.crashpoint import crashpoint
 from voicetap.messages import Heartbeat, Status
-from voicetap.node import Node
+from voicetap.service import restart_backoff
+from voicetap.service.failpoint import failpoint
+from voicetap.service.node import Node
 
-from . import notify, pulse
+from . import notify, process_info, pulse
 from .judge import Effect, Judge, Kill, Listed, Listing, Report, Start, Tick
 from .rpc import Process, Supervisord, Unreachable
 
@@ -114,7 +115,7 @@ class Watch:
             self._supervisord.start(process)
         elif process.pid == effect.pid:
             self._supervisord.kill(process)
-            crashpoint("watchdog.killed")
+            failpoint("watchdog.killed")
         self.look_soon()
 
     def _take(self, processes: tuple[Process, ...]) -> None:
@@ -129,9 +130,9 @@ class Watch:
         self.act(self._judge.step(Listed(listed), time.monotonic()))
 
     def _listing(self, process: Process) -> Listing:
-        starts_s = crashloop.starts_of(self._node.settings.runtime_dir, f"voicetap {process.name}")
-        wait_s = crashloop.wait_s(starts_s, time.monotonic())  # or half of it, if this start is among them
-        age_s = runtime.age_s(process.pid) - wait_s
+        starts_s = restart_backoff.starts_of(self._node.settings.runtime_dir, f"voicetap {process.name}")
+        wait_s = restart_backoff.wait_s(starts_s, time.monotonic())  # or half of it, if this start is among them
+        age_s = process_info.age_s(process.pid) - wait_s
         return Listing(process.name, process.state, process.pid, process.exit_status, age_s)
 
     def _open(self, pid: int) -> None:

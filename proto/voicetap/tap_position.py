@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import SettingsError
-from .runtime import AddressInUse, Lock, Unavailable
+from .errors import AddressInUse, SettingsError, Unavailable
+from .service.locks import Lock
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LINE = re.compile(rb"([A-Za-z0-9]{1,64}) ([0-9]{1,18})\n")

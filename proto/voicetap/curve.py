@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 import zmq.auth
 
-from .config import SettingsError
+from .errors import SettingsError
 
 ZAP_DOMAIN = "voicetap"
 _NAME = "bundle"

@@ -9,7 +9,8 @@ import re
 import time
 from pathlib import Path
 
-from .config import SettingsError, load
+from ..config import load
+from ..errors import SettingsError
 
 FREE_STARTS = 3  # within WINDOW_S; nobody waits for the first restarts
 WINDOW_S = 30.0

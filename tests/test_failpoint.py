@@ -10,24 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from rig import crashes, speech
+from rig import failpoints, speech
 from rig.listener import Listener
 from rig.processes import environment, eventually
 from rig.said import final
-from voicetap import crashpoint, links
+from voicetap import links
 from voicetap.bus import Bus
-from voicetap.crashpoint import marker
 from voicetap.messages import Committed
+from voicetap.service import failpoint
+from voicetap.service.failpoint import marker
 from voicetap_capture.ring import Ring
 
 ROOT = Path(__file__).parent.parent
-PASS = "from voicetap.crashpoint import crashpoint; [crashpoint('a.b') or print(n, flush=True) for n in range(3)]"
+PASS = "from voicetap.service.failpoint import failpoint; [failpoint('a.b') or print(n, flush=True) for n in range(3)]"
 QUIET_S = 0.3
 
 
 def pass_by(runtime_dir: Path, plan: str) -> subprocess.Popen:
     command = [sys.executable, "-c", PASS]
-    return subprocess.Popen(command, env=environment(runtime_dir, crash=plan), stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment(runtime_dir, failpoints=plan), stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(("what", "number"), [("KILL", signal.SIGKILL), ("TERM", signal.SIGTERM)])
@@ -49,20 +50,20 @@ def test_it_may_stay_for_ever(runtime_dir, what):
 
 
 def test_off_it_is_a_function_that_does_nothing():
-    assert "VOICETAP_CRASH" not in os.environ
-    assert crashpoint.crashpoint("vad.cut.committed") is None
-    assert len(crashpoint.crashpoint.__code__.co_code) <= 8, "no more than a return"
+    assert "VOICETAP_FAILPOINTS" not in os.environ
+    assert failpoint.failpoint("vad.cut.committed") is None
+    assert len(failpoint.failpoint.__code__.co_code) <= 8, "no more than a return"
 
 
 def test_every_moment_in_the_code_is_attacked_and_no_other():
-    named = re.compile(r'crashpoint\(f?"([^"]+)"\)')
-    paths = [*ROOT.glob("proto/voicetap/*.py"), *ROOT.glob("services/*/voicetap_*/*.py")]
-    texts = [path.read_text() for path in paths if path.name != "crashpoint.py"]
+    named = re.compile(r'failpoint\(f?"([^"]+)"\)')
+    paths = [*ROOT.glob("proto/**/*.py"), *ROOT.glob("services/*/voicetap_*/*.py")]
+    texts = [path.read_text() for path in paths if path.name != "failpoint.py"]
     found = {moment for text in texts for moment in named.findall(text)}
     everywhere = {moment.rpartition(".")[2] for moment in found if moment.startswith("{")}
-    assert everywhere == set(crashes.EVERYWHERE)
+    assert everywhere == set(failpoints.EVERYWHERE)
     assert {moment for moment in found if not moment.startswith("{")} == {
-        moment for moment in crashes.MOMENTS if moment.partition(".")[2] not in crashes.EVERYWHERE
+        moment for moment in failpoints.MOMENTS if moment.partition(".")[2] not in failpoints.EVERYWHERE
     }
 
 
@@ -70,7 +71,7 @@ def test_capture_publishes_nothing_that_is_not_in_its_ring(spawn, settings, runt
     recording = speech.write_wav(tmp_path / "quiet.wav", speech.silence(3))
     with Bus("app", settings) as bus:
         heard = Listener(bus, "file")
-        process = spawn("voicetap_capture", sources=f"file:{recording}", crash="capture.slot.written:20:hang")
+        process = spawn("voicetap_capture", sources=f"file:{recording}", failpoints="capture.slot.written:20:hang")
         heard.until(marker(runtime_dir, "capture.slot.written").exists)
         heard.until(lambda: len(heard.frames) >= 10)
         listen_until_s = time.monotonic() + QUIET_S
@@ -85,7 +86,7 @@ def test_capture_publishes_nothing_that_is_not_in_its_ring(spawn, settings, runt
 def test_journal_acknowledges_nothing_that_is_not_stored(spawn, settings, runtime_dir):
     with Bus("vad", settings) as bus:
         results, commits = bus.sender(links.RESULTS), bus.receiver(links.COMMITS)
-        process = spawn("voicetap_journal", crash="journal.entry.taken:1:hang")
+        process = spawn("voicetap_journal", failpoints="journal.entry.taken:1:hang")
         eventually(lambda: list(commits), 10, "journal is there")
         results.send(final(1))
         eventually(marker(runtime_dir, "journal.entry.taken").exists, 5, "it has the entry")

@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from . import links, logs, runtime
-from .bus import Bus, Receiver, Sender
-from .config import SettingsError, load
-from .crashpoint import crashpoint
-from .links import Link
-from .messages import Heartbeat, SourceState
-from .settings import Settings
+from .. import links, runtime_dir
+from ..bus import Bus, Receiver, Sender
+from ..config import load
+from ..errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, SettingsError, Unavailable
+from ..links import Link
+from ..messages import Heartbeat, SourceState
+from ..settings import Settings
+from . import logs
+from .failpoint import failpoint
+from .locks import Lock
 
 BEAT_S = 0.5
 EARLIER_S = 0.25  # what comes as often as the beat may come with it: one wake-up less
@@ -34,10 +37,6 @@ LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("node")
-
-
-class ConfigError(ValueError):
-    """No restart will cure it: no such device, no such model. The text is one line to act on."""
 
 
 class Node:
@@ -72,10 +71,10 @@ class Node:
     def __enter__(self) -> "Node":
         with ExitStack() as stack:  # closes everything if anything below fails
             stack.enter_context(self._signals)  # first, so that SIGTERM finds nothing half open
-            self._lock = runtime.Lock(runtime.prepare(self.settings.runtime_dir), self.name)
+            self._lock = Lock(runtime_dir.prepare(self.settings.runtime_dir), self.name)
             self._lock.acquire(LOCK_PATIENCE_S)
             stack.callback(self._lock.release)
-            crashpoint(f"{self.service}.locked")
+            failpoint(f"{self.service}.locked")
             stack.enter_context(self._bus)
             self._pulse = self.sender(links.HEARTBEAT.of(self.name))
             stack.callback(faulthandler.cancel_dump_traceback_later)
@@ -131,7 +130,7 @@ class Node:
             return
         self._next_beat_s = now_s + self._beat_every_s
         self._beat_every_s = min(2 * self._beat_every_s, BEAT_S)
-        crashpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
+        failpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
         self._beats += 1
         self._arm(now_s)
         self._pulse.send(self._heartbeat())
@@ -145,16 +144,16 @@ class Node:
     def _arm(self, now_s: float) -> None:
         """Not with every beat, as it starts a thread: so the time until the next arming does not count."""
         if now_s >= self._next_arm_s:
-            every_s = min(ARM_S, self.settings.stall_s)
+            every_s = min(ARM_S, self.settings.loop_timeout_s)
             self._next_arm_s = now_s + every_s
-            faulthandler.dump_traceback_later(self.settings.stall_s + every_s + BEAT_S, exit=True)
+            faulthandler.dump_traceback_later(self.settings.loop_timeout_s + every_s + BEAT_S, exit=True)
 
     def _look_for_files(self, now_s: float) -> None:
         removed = self._bus.removed_file() or (None if self._lock.is_in_place() else self._lock.path)
         if not removed or self.stopping:
             self._whole_s = now_s
         elif now_s - self._whole_s > REMOVED_S:
-            raise runtime.Unavailable(f"{removed} was removed: beginning anew")
+            raise Unavailable(f"{removed} was removed: beginning anew")
 
     def _until_beat_s(self, timeout_s: float) -> float:
         return min(timeout_s, max(0.0, self._next_beat_s - time.monotonic()))
@@ -190,10 +189,10 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
         main(settings)
     except (SettingsError, ConfigError) as error:
         log.error("%s", error)
-        sys.exit(runtime.EX_CONFIG)
-    except runtime.Unavailable as error:
+        sys.exit(EX_CONFIG)
+    except Unavailable as error:
         log.error("%s", error)
-        sys.exit(runtime.EX_TEMPFAIL)
+        sys.exit(EX_TEMPFAIL)
 
 
 class _Signals:

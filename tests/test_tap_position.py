@@ -13,10 +13,9 @@ from rig.processes import eventually
 from rig.said import final, interim
 from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
-from voicetap.config import SettingsError
-from voicetap.durable import Memory, Position, directory
-from voicetap.runtime import AddressInUse, Unavailable
+from voicetap.errors import AddressInUse, SettingsError, Unavailable
 from voicetap.settings import Settings
+from voicetap.tap_position import Memory, Position, directory
 
 JOURNAL = "voicetap_journal"
 NAME = "notes"

@@ -1,6 +1,6 @@
-"""Named moments in the services at which a test has them die, or worse: `crashpoint("vad.cut.committed")`.
+"""Named moments in the services at which a test has them die, or worse: `failpoint("vad.cut.committed")`.
 
-VOICETAP_CRASH=MOMENT:NTH:WHAT[;…] arms them: at the NTH time that a process comes to the MOMENT it gets the signal
+VOICETAP_FAILPOINTS=MOMENT:NTH:WHAT[;…] arms them: at the NTH time that a process comes to the MOMENT it gets the signal
 WHAT (KILL, STOP, TERM), or hangs: `hang` turns for ever, `gil` sleeps without giving the interpreter to any thread.
 Each happens once in the life of a runtime directory, where it leaves a marker: the restarted process passes. Without
 the variable, which is read at import, a moment is a call of a function that does nothing.
@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-VARIABLE = "VOICETAP_CRASH"
+VARIABLE = "VOICETAP_FAILPOINTS"
 
 
 def marker(runtime_dir: Path | str, moment: str) -> Path:
     """The file that tells that it has happened."""
-    return Path(runtime_dir, f"{moment}.crashed")
+    return Path(runtime_dir, f"{moment}.failpoint")
 
 
 class _Armed:
@@ -63,4 +63,4 @@ def _armed(environ: Mapping[str, str]) -> Callable[[str], None]:
     return _nothing
 
 
-crashpoint = _armed(os.environ)
+failpoint = _armed(os.environ)

@@ -1,10 +1,10 @@
-"""Which named moments (voicetap.crashpoint) are armed in a run, and how their services are brought to them."""
+"""Which named moments (voicetap.service.failpoint) are armed in a run, and how their services are brought to them."""
 
 import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from voicetap.crashpoint import marker
+from voicetap.service.failpoint import marker
 
 # Every moment, and how often it comes at least between two restarts of its service.
 MOMENTS = {
@@ -40,7 +40,7 @@ def share(part: int, parts: int) -> list[str]:
 
 
 def plan(moments: Iterable[str], what: str, seed: int | str) -> str:
-    """VOICETAP_CRASH: each of the moments, at a time of the seed's choice."""
+    """VOICETAP_FAILPOINTS: each of the moments, at a time of the seed's choice."""
     dice = random.Random(seed)
     return ";".join(f"{moment}:{dice.randint(1, MOMENTS[moment])}:{what}" for moment in moments)
 

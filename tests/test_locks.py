@@ -8,24 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from voicetap.config import SettingsError
-from voicetap.runtime import (
-    AddressInUse,
-    Lock,
-    Unavailable,
-    age_s,
-    is_alive,
-    is_ending,
-    is_held,
-    is_stopping,
-    prepare,
-    say_stopping,
-)
+from voicetap.errors import AddressInUse, SettingsError, Unavailable
+from voicetap.runtime_dir import prepare
+from voicetap.service.locks import Lock, is_held
+from voicetap.service.shutdown import is_bundle_stopping, is_stopping, mark_stopping
+from voicetap_watchdog.process_info import age_s, is_alive
 
 HOLDER = """
 import sys
 from pathlib import Path
-from voicetap.runtime import Lock
+from voicetap.service.locks import Lock
 Lock(Path(sys.argv[1]), "vad").acquire(0)
 print("held", flush=True)
 sys.stdin.read()
@@ -112,11 +104,11 @@ def test_a_lock_whose_file_was_replaced_leaves_the_new_one(tmp_path):
 
 
 def test_whether_everything_ends_is_said_before(tmp_path):
-    assert not is_stopping(str(tmp_path)) and not is_ending(str(tmp_path))
-    say_stopping(tmp_path, is_whole=False)
-    assert is_stopping(str(tmp_path)) and not is_ending(str(tmp_path))
-    say_stopping(tmp_path, is_whole=True)
-    assert is_stopping(str(tmp_path)) and is_ending(str(tmp_path))
+    assert not is_stopping(str(tmp_path)) and not is_bundle_stopping(str(tmp_path))
+    mark_stopping(tmp_path, is_whole=False)
+    assert is_stopping(str(tmp_path)) and not is_bundle_stopping(str(tmp_path))
+    mark_stopping(tmp_path, is_whole=True)
+    assert is_stopping(str(tmp_path)) and is_bundle_stopping(str(tmp_path))
 
 
 def test_the_kernel_knows_who_is_alive():

@@ -1,4 +1,4 @@
-"""Starts a service so that it cannot outlive supervisord: `python -m voicetap.launch voicetap_vad`.
+"""Starts a service so that it cannot outlive supervisord: `python -m voicetap.service.launch voicetap_vad`.
 
 The parent-death signal is asked for before anything slow is imported, and the parent is compared with the
 pid supervisord handed down: set late, or compared with getppid() alone, a kill of supervisord in the first
@@ -35,7 +35,7 @@ def main() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what was said
     module = sys.argv[1]
-    from .crashloop import wait_if_crashing
+    from .restart_backoff import wait_if_crashing
 
     wait_if_crashing(" ".join(sys.argv[1:]))
     sys.argv = sys.argv[1:]

@@ -1,0 +1,42 @@
+"""The runtime directory, which holds sockets, locks and state: where it is by default, and how it is made private."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import SettingsError, Unavailable
+
+_FOR_A_PERSON = (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> str:
+    """$XDG_RUNTIME_DIR/voicetap; else /run/voicetap where it can be used; else a private one in /tmp.
+
+    The last is the same for every process of a user, so that a tap finds it; `prepare` refuses it when it belongs to
+    somebody else.
+    """
+    if base := environ.get("XDG_RUNTIME_DIR"):
+        return f"{base}/voicetap"
+    if os.access("/run/voicetap", os.W_OK) or os.access("/run", os.W_OK):
+        return "/run/voicetap"
+    return f"{tempfile.gettempdir()}/voicetap-{os.getuid()}"
+
+
+def prepare(runtime_dir: str) -> Path:
+    """Creates the runtime directory, private to this user.
+
+    Raises SettingsError when only a person can make it usable, Unavailable when a later try may succeed.
+    """
+    path = Path(runtime_dir)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link that somebody else laid out
+            raise PermissionError(errno.EPERM, "it belongs to another user")
+        path.chmod(0o700)
+    except OSError as error:
+        if error.errno not in _FOR_A_PERSON:
+            raise Unavailable(f"runtime_dir {path}: {error.strerror}") from None
+        raise SettingsError(f"runtime_dir {path}: {error.strerror}; set it to a directory of your own") from None
+    return path
