@@ -27,7 +27,7 @@ from rich.table import Table
 from rig.processes import environment, eventually, processes_of
 from voicetap import config, links
 from voicetap.bus import Bus
-from voicetap.service.launch import NO_REPORTS
+from voicetap.service.launch import NO_TELEMETRY
 from voicetap_bundle import Bundle
 from voicetap_watchdog.box import STATE
 
@@ -74,7 +74,7 @@ class Place:
         """With launch's variables: services are started without it, as it makes one wait that starts too often."""
         settings = {"sources": f"file:{SPEECH}", "transcribe_engine": "pocketsphinx", "supervisor_socket": "/nowhere"}
         directories = {"HOME": str(self.temporary), "TMPDIR": str(self.temporary)}
-        return environment(self.runtime_dir, **settings) | NO_REPORTS | directories | {"PYTHONWARNINGS": "error"}
+        return environment(self.runtime_dir, **settings) | NO_TELEMETRY | directories | {"PYTHONWARNINGS": "error"}
 
     def leftovers(self, kept: tuple[str, ...] = ()) -> Iterator[str]:
         """Processes, and files that are not `kept`."""

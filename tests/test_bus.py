@@ -80,7 +80,7 @@ def test_what_does_not_belong_on_a_link_is_refused_and_what_follows_is_heard(lin
     true = TRUE_MESSAGE[link.name]
     raw.send(encode(true))
     assert receive(receiver, 1) == [true]
-    assert receiver.refused == len(bad)
+    assert receiver.rejected == len(bad)
     assert len(caplog.records) == 1 and link.full_name in caplog.text, "named once, not once a message"
 
 
@@ -120,15 +120,15 @@ def test_who_sends_transcripts_knows_what_somebody_reads_of_them(bus):
     journal, first, second = bus("journal"), bus("app"), bus("app")
     out = journal.sender(links.TRANSCRIPT)
     first.receiver(links.TRANSCRIPT, ("transcript.final/",))
-    eventually(lambda: journal.wait(0.1) == set() and out.is_wanted("transcript.final/"), 5, "a subscription")
-    assert not out.is_wanted("transcript.interim/")
+    eventually(lambda: journal.wait(0.1) == set() and out.has_subscribers("transcript.final/"), 5, "a subscription")
+    assert not out.has_subscribers("transcript.interim/")
     readers = [second.receiver(links.TRANSCRIPT, topics) for topics in (("transcript.interim/hall",), ("",))]
-    eventually(lambda: out.is_wanted("transcript.interim/"), 5, "another")
-    eventually(lambda: out.is_wanted("transcript.failed/"), 5, "one to everything")
+    eventually(lambda: out.has_subscribers("transcript.interim/"), 5, "another")
+    eventually(lambda: out.has_subscribers("transcript.failed/"), 5, "one to everything")
     for reader in readers:
-        assert out.is_wanted("transcript.interim/")
+        assert out.has_subscribers("transcript.interim/")
         second.close(reader)
-    eventually(lambda: not out.is_wanted("transcript.interim/"), 5, "the end of both")
+    eventually(lambda: not out.has_subscribers("transcript.interim/"), 5, "the end of both")
 
 
 def test_what_a_reader_sends_is_no_harm(bus, settings):
@@ -138,7 +138,7 @@ def test_what_a_reader_sends_is_no_harm(bus, settings):
         stranger.connect(links.TRANSCRIPT.address(settings.runtime_dir, {}))
         for parts in ([b""], [b"GET /", b"HTTP/1.1"], [b"\0never"], [b"\1transcript.interim/"]):
             stranger.send_multipart(parts)
-        eventually(lambda: out.is_wanted("transcript.interim/"), 5, "the subscription after all that")
+        eventually(lambda: out.has_subscribers("transcript.interim/"), 5, "the subscription after all that")
 
 
 def test_a_socket_that_is_closed_early_is_gone_and_its_bus_goes_on(bus, settings):
@@ -174,7 +174,7 @@ def test_a_browser_or_an_old_zmtp_peer_delivers_nothing(bus, settings, transport
         stranger.sendall(bytes_sent)
         bus("app", settings).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
         assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
-        assert not receiver.socket.poll(50) and receiver.refused == 0
+        assert not receiver.socket.poll(50) and receiver.rejected == 0
 
 
 def connect(endpoint: str) -> socket.socket:
@@ -294,12 +294,12 @@ def test_messages_gather_while_one_rests_and_a_descriptor_ends_the_rest(bus):
     vad.send(TRUE_MESSAGE["replay"])
     assert requests.socket.poll(5000)
     start_s = time.monotonic()
-    assert capture.rest(0.05) == set() and time.monotonic() - start_s >= 0.05
+    assert capture.sleep(0.05) == set() and time.monotonic() - start_s >= 0.05
     assert list(requests) == [TRUE_MESSAGE["replay"]]
     read_fd, write_fd = os.pipe()
     capture.watch(read_fd)
     os.write(write_fd, b"!")
-    assert capture.rest(5) == {read_fd} == capture.wait(5)
+    assert capture.sleep(5) == {read_fd} == capture.wait(5)
     capture.unwatch(read_fd)
     os.close(read_fd)
     os.close(write_fd)

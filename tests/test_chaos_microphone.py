@@ -10,7 +10,7 @@ from rig import coded, judge, speech, world
 from rig.microphone import VirtualMicrophone
 from voicetap import Tap
 from voicetap.messages import Entry, Final, Gap, SpeechStarted, Status
-from voicetap.tap import Heard
+from voicetap.tap import TapMessage
 from voicetap_bundle import Bundle
 
 DEAD_S = 2.0
@@ -27,7 +27,7 @@ class Listening:
 
     def __init__(self, tap: Tap):
         self._tap = tap
-        self.heard: list[Heard] = []
+        self.heard: list[TapMessage] = []
 
     def until(self, question: Callable[[], object], at_least_s: float = 0.0) -> None:
         earliest_s, deadline_s = time.monotonic() + at_least_s, time.monotonic() + PATIENCE_S

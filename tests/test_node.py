@@ -19,7 +19,7 @@ from voicetap import links
 from voicetap.bus import Bus
 from voicetap.errors import AddressInUse, Unavailable
 from voicetap.messages import Heartbeat, SourceState
-from voicetap.service.node import BEAT_S, Node
+from voicetap.service.node import HEARTBEAT_PERIOD_S, Node
 from voicetap.settings import Settings
 
 SERVICE = """
@@ -27,7 +27,7 @@ import os, re, signal, sys, time
 from voicetap.errors import ConfigError, Unavailable
 from voicetap.service import node
 from voicetap.service.node import Node
-node.LOCK_PATIENCE_S = 0.3
+node.LOCK_TIMEOUT_S = 0.3
 
 def main(settings):
     with Node("vad", settings, number=2) as here:
@@ -85,7 +85,7 @@ def test_sigterm_and_ctrl_c_end_the_loop_at_once_and_leave_nothing(service, runt
         sent_s = time.monotonic()
         process.send_signal(number)
         assert process.stdout.readline() == "drained\n"
-        assert time.monotonic() - sent_s < BEAT_S / 2, "the signal ends the poll it arrives in"
+        assert time.monotonic() - sent_s < HEARTBEAT_PERIOD_S / 2, "the signal ends the poll it arrives in"
         assert process.wait(5) == 0 and output(process) == ""
         assert list(runtime_dir.iterdir()) == []
 
@@ -217,7 +217,7 @@ def test_refused_and_dropped_messages_are_in_the_beat_even_after_their_socket_is
     with Node("journal", settings) as node, Bus("vad", settings) as vad:
         results = node.receiver(links.RESULTS)
         vad.sender(links.RESULTS)._socket.send(b"rubbish")
-        eventually(lambda: list(results) or results.refused, 5, "a refusal")
+        eventually(lambda: list(results) or results.rejected, 5, "a refusal")
         assert node._heartbeat().drops == 1
         node.close(results)
         assert node._heartbeat().drops == 1
@@ -250,7 +250,7 @@ def test_nothing_is_armed_when_a_node_is_gone(settings: Settings, monkeypatch):
 def test_without_its_files_a_service_begins_anew_and_leaves_those_of_others(
     settings: Settings, runtime_dir: Path, monkeypatch, removed: str
 ):
-    monkeypatch.setattr("voicetap.service.node.REMOVED_S", 0.5)
+    monkeypatch.setattr("voicetap.service.node.REMOVED_TIMEOUT_S", 0.5)
     with pytest.raises(Unavailable, match=f"{removed} was removed"), Node("vad", settings) as node:
         assert node.alive()
         (runtime_dir / removed).unlink()
@@ -260,7 +260,7 @@ def test_without_its_files_a_service_begins_anew_and_leaves_those_of_others(
 
 
 def test_a_service_that_is_stopping_needs_its_files_no_more(settings: Settings, runtime_dir: Path, monkeypatch):
-    monkeypatch.setattr("voicetap.service.node.REMOVED_S", 0.0)
+    monkeypatch.setattr("voicetap.service.node.REMOVED_TIMEOUT_S", 0.0)
     with Node("vad", settings) as node:
         node.stopping = True
         (runtime_dir / "vad.lock").unlink()

@@ -192,7 +192,7 @@ def test_four_shares_of_one_runtime_directory_are_the_compose_layout(spawn, runt
 
 def test_a_container_whose_program_cannot_be_brought_back_ends(spawn, runtime_dir):
     foreign = Lock(runtime_dir, "journal")
-    foreign.acquire(patience_s=0)
+    foreign.acquire(timeout_s=0)
     share = spawn(SUPERVISE, "journal", watchdog_give_up_s=2)
     assert share.wait(timeout=20) == 75
     assert "a program cannot be brought back" in processes.output_of(SUPERVISE, runtime_dir)

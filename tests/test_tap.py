@@ -217,7 +217,7 @@ def test_what_journal_could_not_store_yet_is_heard_once(fake, settings):
 
 def test_history_without_a_journal_says_so(settings):
     with Tap(since=1, settings=settings) as tap, pytest.raises(TimeoutError, match="journal"):
-        list(tap.history(patience_s=0.2))
+        list(tap.history(timeout_s=0.2))
 
 
 def test_a_tap_that_cannot_be_made_leaves_nothing_open(settings):

@@ -15,7 +15,7 @@ from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
 from voicetap.errors import AddressInUse, SettingsError, Unavailable
 from voicetap.settings import Settings
-from voicetap.tap_position import Memory, Position, directory
+from voicetap.tap_position import Position, PositionStore, directory
 
 JOURNAL = "voicetap_journal"
 NAME = "notes"
@@ -167,12 +167,12 @@ def test_a_damaged_memory_begins_with_the_oldest(taps, caplog):
 
 
 def _remember(position: Position) -> None:
-    memory = Memory(NAME)
-    memory.keep(position)
+    memory = PositionStore(NAME)
+    memory.save(position)
     memory.close()
 
 
 def _remembered() -> Position | None:
-    memory = Memory(NAME)
+    memory = PositionStore(NAME)
     memory.close()
-    return memory.recall()
+    return memory.load()

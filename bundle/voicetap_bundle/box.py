@@ -15,7 +15,7 @@ from voicetap import Tap, config
 from voicetap.errors import EX_CONFIG, AddressInUse
 from voicetap.messages import Entry
 from voicetap.service.locks import Lock, is_held
-from voicetap.tap import Heard
+from voicetap.tap import TapMessage
 
 from . import report
 from .beats import Beats
@@ -142,7 +142,9 @@ class Bundle:
         """A Tap of this bundle, from its first entry on."""
         return Tap(since, interims=interims, events=events, source=source, settings=self.settings)
 
-    def listen(self, *, once: bool = False, interims: bool = False, events: bool = False) -> Iterator[Heard | None]:
+    def listen(
+        self, *, once: bool = False, interims: bool = False, events: bool = False
+    ) -> Iterator[TapMessage | None]:
         """What is published, from the launch on, until the bundle has stopped; None when nothing came for TURN_S.
 
         `once` ends it when every source is at its end and all of it has been yielded. Raises BundleError when the

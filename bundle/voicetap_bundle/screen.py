@@ -7,14 +7,14 @@ from rich.status import Status as Spinner
 from rich.text import Text
 
 from voicetap.messages import Failed, Final, Gap, Interim, SpeechStarted, SpeechStopped, Status
-from voicetap.tap import Heard
+from voicetap.tap import TapMessage
 
 _TROUBLE = ("lost", "degraded", "failed", "error")
 _TOO_MUCH = ("drained",)  # what only programs wait for
 _IN_WORDS = {"live": "is heard again", "ended": "has ended"}
 
 
-def line(heard: Heard) -> Text | None:
+def line(heard: TapMessage) -> Text | None:
     """An entry or status as one line; None for what only a terminal shows while it lasts."""
     if isinstance(heard, Final):
         return _timed(heard, heard.text or f"({heard.reason or 'nothing said'})", "" if heard.text else "dim")
@@ -42,7 +42,7 @@ class Screen:
     def __exit__(self, *exc: object) -> None:
         self._spinner.stop()
 
-    def show(self, heard: Heard) -> None:
+    def show(self, heard: TapMessage) -> None:
         if (text := line(heard)) is not None:
             if not isinstance(heard, Status):
                 self.idle()

@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 
 from voicetap import Tap
-from voicetap.tap import Heard
+from voicetap.tap import TapMessage
 
 from .output import print_json
 from .screen import Screen
@@ -38,5 +38,5 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _print(heard: Heard, screen: Screen, as_json: bool) -> None:
+def _print(heard: TapMessage, screen: Screen, as_json: bool) -> None:
     print_json(heard) if as_json else screen.show(heard)

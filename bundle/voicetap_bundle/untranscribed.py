@@ -1,7 +1,7 @@
 """How many utterances a stop left without text: it is bounded, and a slow recogniser may not be done by then."""
 
 from voicetap.messages import Failed
-from voicetap.tap import Heard
+from voicetap.tap import TapMessage
 
 
 class Untranscribed:
@@ -10,7 +10,7 @@ class Untranscribed:
     def __init__(self) -> None:
         self.count = 0
 
-    def hear(self, heard: Heard | None) -> None:
+    def hear(self, heard: TapMessage | None) -> None:
         self.count += isinstance(heard, Failed) and heard.reason == "stopped"
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""Sockets: the only file that imports zmq. Options that must not be forgotten are set here, once.
+"""Sockets of one process, with the options that every socket needs.
 
-What the options are for was measured: LINGER's default hangs on exit; without ZAP_DOMAIN any HTTP client
-can speak ZMTP/1.0 to a NULL socket, ipc included; HANDSHAKE_IVL keeps idle connections from eating
-descriptors; a reconnect on ipc costs microseconds, so it is tried every 20 ms and never backed off.
+Each option answers a measured fault: the default LINGER hangs on exit; without ZAP_DOMAIN any HTTP client can speak
+ZMTP/1.0 to a NULL socket, ipc included; without HANDSHAKE_IVL idle connections use up descriptors. A reconnect on ipc
+costs microseconds, so it is tried every 20 ms without back-off.
 """
 
 import logging
@@ -23,11 +23,11 @@ from .service.failpoint import failpoint
 from .service.locks import is_same_file
 from .settings import Settings
 
-LINGER_MS = 250  # how long a closing socket may still send
+LINGER_MS = 250  # how long a closed socket may still send
 RECONNECT_MS = 20
 HANDSHAKE_MS = 2000
 MAX_MESSAGES_PER_TURN = 200  # of one receiver, so that a flood cannot starve the heartbeat
-_COMPLAIN_EVERY_S = 60.0
+_WARN_PERIOD_S = 60.0
 _NOBLOCK, _SNDMORE, _READABLE = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)  # enums are slow to combine
 
 log = logging.getLogger("bus")
@@ -42,7 +42,7 @@ class Sender:
         self.drops = 0
 
     def send(self, message: object, topic: str | None = None) -> bool:
-        """False when the queue is full; then the message is gone, and the caller knows."""
+        """Returns False when the queue is full and the message was dropped."""
         data = encode(message)
         try:
             if self._link.pattern is Pattern.PUB_SUB:
@@ -54,49 +54,49 @@ class Sender:
         return True
 
 
-class TappedSender(Sender):
-    """One that knows what its readers want."""
+class SubscriptionSender(Sender):
+    """A publisher that tracks the subscriptions of its readers (XPUB)."""
 
     def __init__(self, socket: zmq.Socket, link: Link):
         super().__init__(socket, link)
         self._topics: set[bytes] = set()
 
-    def is_wanted(self, kind: str) -> bool:
-        """Whether somebody subscribes to topics that begin so, as far as subscriptions have come in."""
-        for parts in _waiting(self._socket):
-            self._hear(parts[0])  # a stranger may send more
+    def has_subscribers(self, kind: str) -> bool:
+        """Whether any subscription received so far covers topics that begin with `kind`."""
+        for parts in _received(self._socket):
+            self._on_subscription(parts[0])  # a foreign client may send more parts
         wanted = kind.encode()
         return any(topic.startswith(wanted) or wanted.startswith(topic) for topic in self._topics)
 
-    def _hear(self, news: bytes) -> None:
-        """ZeroMQ tells of the first subscription to a topic and of the end of the last, also where a reader dies."""
-        if news[:1] == b"\1":
-            self._topics.add(news[1:])
-        elif news[:1] == b"\0":
-            self._topics.discard(news[1:])
+    def _on_subscription(self, event: bytes) -> None:
+        """ZeroMQ reports the first subscription to a topic and the end of the last, also when a reader dies."""
+        if event[:1] == b"\1":
+            self._topics.add(event[1:])
+        elif event[:1] == b"\0":
+            self._topics.discard(event[1:])
 
 
 class Receiver:
-    """The receiving end of a link. Refuses, counts and once a minute names what is not for it."""
+    """The receiving end of a link. Rejects and counts messages that do not belong on it; logs one a minute."""
 
     def __init__(self, socket: zmq.Socket, link: Link):
         self.socket = socket
         self._link = link
         self._parts = 2 if link.pattern is Pattern.PUB_SUB else 1
-        self._complain_after_s = 0.0
-        self.refused = 0
-        self.found_empty = False  # by the `wait` just before: then nobody need look
+        self._warn_after_s = 0.0
+        self.rejected = 0
+        self.known_empty = False  # as of the last `wait`: saves asking the socket
 
     def __iter__(self) -> Iterator[object]:
-        """The messages that are waiting, at most MAX_MESSAGES_PER_TURN; never blocks."""
-        if self.found_empty:
-            self.found_empty = False
+        """The messages received so far, at most MAX_MESSAGES_PER_TURN; never blocks."""
+        if self.known_empty:
+            self.known_empty = False
             return
-        for parts in _waiting(self.socket):
+        for parts in _received(self.socket):
             try:
                 yield self._message(parts)
             except ProtocolError as error:
-                self._refuse(error)
+                self._reject(error)
 
     def _message(self, parts: list[bytes]) -> object:
         if len(parts) != self._parts:
@@ -106,11 +106,11 @@ class Receiver:
             raise ProtocolError(f"{type(message).__name__} does not belong here")
         return message
 
-    def _refuse(self, error: ProtocolError) -> None:
-        self.refused += 1
-        if time.monotonic() >= self._complain_after_s:
-            self._complain_after_s = time.monotonic() + _COMPLAIN_EVERY_S
-            log.warning("%s: refused a message: %s (%d so far)", self._link.full_name, error, self.refused)
+    def _reject(self, error: ProtocolError) -> None:
+        self.rejected += 1
+        if time.monotonic() >= self._warn_after_s:
+            self._warn_after_s = time.monotonic() + _WARN_PERIOD_S
+            log.warning("%s: rejected a message: %s (%d so far)", self._link.full_name, error, self.rejected)
 
 
 class Bus:
@@ -150,12 +150,12 @@ class Bus:
         self._stack.close()
 
     def sender(self, link: Link) -> Sender:
-        """A TappedSender, where the link knows its readers: `wait` returns for them too."""
-        if not link.knows_readers:
+        """A SubscriptionSender where the link tracks subscribers; then `wait` also returns on a subscription."""
+        if not link.tracks_subscribers:
             return Sender(self._open(link, zmq.PUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH), link)
         socket = self._open(link, zmq.XPUB)
         self._poller.register(socket, zmq.POLLIN)
-        return TappedSender(socket, link)
+        return SubscriptionSender(socket, link)
 
     def receiver(self, link: Link, topics: tuple[str, ...] = ("",)) -> Receiver:
         """Topics are prefixes: `transcript.final/` is the finals of all sources."""
@@ -167,8 +167,8 @@ class Bus:
         self._receivers.append(receiver := Receiver(socket, link))
         return receiver
 
-    def removed_file(self) -> Path | None:
-        """A socket file that is not there any more, if there is one: nobody new can connect to it."""
+    def removed_socket_file(self) -> Path | None:
+        """A bound socket file that was removed, if any: no new peer can connect to it."""
         return next((path for path, inode in self._socket_files.items() if not is_same_file(path, inode)), None)
 
     def watch(self, fd: int) -> None:
@@ -181,20 +181,20 @@ class Bus:
             poller.unregister(fd)
 
     def wait(self, timeout_s: float) -> set[int]:
-        """Until any receiver or watched descriptor has something; the readable descriptors."""
+        """Waits until a receiver or a watched descriptor is readable. Returns the readable descriptors."""
         ready = dict(self._poller.poll(_milliseconds(timeout_s)))
         for receiver in self._receivers:
-            receiver.found_empty = receiver.socket not in ready
+            receiver.known_empty = receiver.socket not in ready
         return {item for item in ready if isinstance(item, int)}
 
-    def rest(self, timeout_s: float) -> set[int]:
-        """As `wait`, but messages do not end it: they gather, and many cost little more than one."""
+    def sleep(self, timeout_s: float) -> set[int]:
+        """As `wait`, but messages do not end it: they queue up, as a batch costs little more than one message."""
         for receiver in self._receivers:
-            receiver.found_empty = False
+            receiver.known_empty = False
         return {fd for fd, _ in self._fd_poller.poll(_milliseconds(timeout_s))}
 
     def close(self, end: Sender | Receiver) -> None:
-        """Closes one socket early, dropping what it still holds: its peer is a new process."""
+        """Closes one socket early and drops what it still holds, because its peer is a new process."""
         socket = end._socket if isinstance(end, Sender) else end.socket
         if socket in self._poller:
             self._poller.unregister(socket)
@@ -234,8 +234,8 @@ class Bus:
             raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")
 
 
-def _waiting(socket: zmq.Socket) -> Iterator[list[bytes]]:
-    """What has come in, at most MAX_MESSAGES_PER_TURN; never blocks."""
+def _received(socket: zmq.Socket) -> Iterator[list[bytes]]:
+    """Messages received so far, at most MAX_MESSAGES_PER_TURN; never blocks."""
     for _ in range(MAX_MESSAGES_PER_TURN):
         if not socket.getsockopt(zmq.EVENTS) & _READABLE:  # costs a third of what zmq.Again does
             return
@@ -243,4 +243,4 @@ def _waiting(socket: zmq.Socket) -> Iterator[list[bytes]]:
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(0, math.ceil(seconds * 1000))  # rounded down, the last millisecond would be spun away
+    return max(0, math.ceil(seconds * 1000))  # rounded down, the loop would spin in the last millisecond

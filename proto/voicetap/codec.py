@@ -1,7 +1,7 @@
-"""Messages to msgpack and back, strictly: what does not fit its dataclass is a ProtocolError.
+"""Strict msgpack codec: data that does not fit its dataclass raises ProtocolError.
 
-On the wire a message is one msgpack map with a `type` key. Unknown fields are skipped (a newer
-sender); a missing field without a default, a wrong type, a wrong size or trailing bytes are refused.
+On the wire a message is one msgpack map with a `type` key. Unknown fields, of a newer sender, are skipped. A missing
+field without a default, a wrong type, a wrong size or trailing bytes are rejected.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ from typing import NamedTuple, get_args, get_origin, get_type_hints
 import msgpack
 
 MAX_MESSAGE_BYTES = 4 << 20  # an utterance of two minutes; a link may set less
-MAX_ITEMS = 4096  # words of an utterance, entries of a list; bounds what a hostile header can allocate
+MAX_ITEMS = 4096  # of any list; bounds what a hostile header can allocate
 MAX_FIELDS = 64  # fields of one message, with room for a newer sender's
 
 
 class ProtocolError(ValueError):
-    """A message that is not ours: malformed, oversized, or of a type its socket does not carry."""
+    """A malformed or oversized message, or one of a type its link does not carry."""
 
 
 class UtteranceId(NamedTuple):
-    """Names one entry of a source for ever: the source, its stream, and its number in the stream.
+    """Permanent name of one entry: source, stream, and number within the stream.
 
     On the wire it is the string `source/stream/number`.
     """
@@ -47,20 +47,20 @@ class UtteranceId(NamedTuple):
 
 _UTTERANCE_ID = re.compile(r"([a-z0-9_-]{1,32})/([a-z0-9]{1,32})/([0-9]{1,15})")
 _TYPES: dict[str, type] = {}
-_PLAIN = (str, bytes, bool, int, float)  # travel as they are
+_PLAIN = (str, bytes, bool, int, float)  # encoded as they are
 
 Check = Callable[[object], object]  # from a wire value to a field value; raises ProtocolError
 
 
 def message(cls: type) -> type:
-    """Class decorator: a frozen dataclass that travels under its name in snake_case as `type`."""
+    """Class decorator: a frozen dataclass whose `type` on the wire is its name in snake_case."""
     cls = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
     _TYPES[type_name(cls)] = cls
     return cls
 
 
 def message_types() -> dict[str, type]:
-    """Every message that can travel, by its name on the wire."""
+    """Every message class, by its name on the wire."""
     return dict(_TYPES)
 
 
@@ -76,12 +76,12 @@ def encode(message: object) -> bytes:
 
 
 def as_wire(message: object) -> dict[str, object]:
-    """One message as the map that travels: `type` first, then its fields."""
+    """One message as a map of plain values: `type` first, then its fields."""
     return {"type": type_name(type(message))} | _fields_as_wire(message)
 
 
 def decode(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> object:
-    """The message in `data`. Raises ProtocolError for everything that is not exactly one."""
+    """The message in `data`. Raises ProtocolError unless it is exactly one valid message."""
     if len(data) > max_bytes:
         raise ProtocolError(f"{len(data)} bytes, at most {max_bytes} are allowed")
     try:
@@ -107,7 +107,7 @@ def _fields_as_wire(value: object) -> dict[str, object]:
 
 @cache
 def _layout(cls: type) -> tuple[tuple[str, ...], Callable[[object], tuple], tuple[str, ...]]:
-    """The fields, how to get all at once (a frame is encoded 30 times a second), and those that are no plain values."""
+    """Field names, a getter of all values at once (frames are frequent), and the names that need conversion."""
     hints = get_type_hints(cls)
     return tuple(hints), attrgetter(*hints), tuple(name for name in hints if hints[name] not in _PLAIN)
 

@@ -1,7 +1,7 @@
-"""Reads the settings: one voicetap.toml and VOICETAP_* variables over it.
+"""Loads the settings: one voicetap.toml, overridden by VOICETAP_* variables.
 
-Every service checks the whole file and environment, so a misspelt name stops the first process that
-starts, with the nearest right one. Lists are written with `;` in a variable.
+Every service validates the whole file and environment, so a misspelt name stops the first process that starts, with a
+suggestion. Lists are written with `;` in a variable.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from .settings import Settings
 log = logging.getLogger("settings")
 
 PREFIX = "VOICETAP_"
-# Handed from process to process, not settings of a person.
+# Passed from process to process; not settings of a user.
 INTERNAL = frozenset(
     PREFIX + name
     for name in (
@@ -50,12 +50,12 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The VOICETAP_* variables that make another process load exactly these settings, whatever its file says."""
+    """The VOICETAP_* variables with which another process loads exactly these settings, whatever its file says."""
     return {variable(section, spec.name): _as_text(value) for section, spec, value in _walk(settings)}
 
 
 def describe() -> Iterator[tuple[str, str, str, str]]:
-    """Every setting as (section, name, default, meaning): for the README, its test, and `voicetap settings`."""
+    """Every setting as (section, name, default, meaning): for the docs, their test, and `voicetap settings`."""
     for section, spec, value in _walk(Settings()):
         yield section, spec.name, _as_text(value), spec.metadata["doc"]
 
@@ -196,7 +196,7 @@ def _checked(spec: dataclasses.Field, value: object, name: str) -> object:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean THIS?`, or nothing where nothing is near."""
+    """`; did you mean NAME?`, or an empty text where no name is similar."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
 

@@ -1,4 +1,4 @@
-"""CURVE for links that leave the machine: one key pair per bundle, and nobody else is let in.
+"""CURVE for links that leave the machine: one key pair per bundle; every other key is rejected.
 
 Two traps of pyzmq, both shown to fail open: without a running authenticator any client key is accepted
 (hence ZAP_ENFORCE_DOMAIN), and `configure_curve(domain="*")` does not match a domain that is set.
@@ -33,7 +33,7 @@ def make_keys(directory: Path) -> Path:
 
 
 def stays_on_this_machine(address: str) -> bool:
-    """Whether a tcp address is on the loopback interface; a host name other than localhost is not."""
+    """Whether a tcp address is on the loopback interface. A host name other than localhost counts as remote."""
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -53,8 +53,10 @@ class Curve:
 
     @contextmanager
     def authenticator(self, context: zmq.Context) -> Iterator[None]:
-        """Lets in our own key and, on links without CURVE, whoever may open the socket file."""
-        from zmq.auth.thread import ThreadAuthenticator  # it brings asyncio: 20 ms of every start without CURVE
+        """Accepts our own key and, on links without CURVE, every process that may open the socket file."""
+        from zmq.auth.thread import (
+            ThreadAuthenticator,  # imports asyncio: would cost 20 ms of every start without CURVE
+        )
 
         authenticator = ThreadAuthenticator(context)
         authenticator.start()

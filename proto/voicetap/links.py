@@ -1,7 +1,7 @@
-"""Every socket of the bundle, one table. Addresses, options, docs, tools and tests derive from it.
+"""The table of every socket of the bundle. Addresses, options, docs, tools and tests derive from it.
 
-A link is PUB/SUB (a slow reader loses, and can tell) or PUSH/PULL (a full queue is the sender's
-problem). One service binds it, all others connect. A link with `per` exists once per source, worker or
+A link is PUB/SUB (a slow reader loses messages, and can detect it) or PUSH/PULL (a full queue is reported to the
+sender). One service binds it, all others connect. A link with `per` exists once per source, worker or
 program: `AUDIO.of("kitchen")`. PUB/SUB messages have two parts, topic and message; PUSH/PULL one.
 """
 
@@ -30,11 +30,11 @@ class Link:
     bound_by: str  # the one service that binds
     carries: tuple[type, ...]
     depth: int  # high-water mark on either side, in messages
-    rate_hz: float  # expected; 0 is on demand
+    rate_hz: float  # expected, as `voicetap tap LINK --rate` shows; 0 is on demand
     max_bytes: int  # of one message; a peer that sends more is disconnected
     per: str = ""  # source, worker or program
     key: str = ""
-    knows_readers: bool = False  # its sender can tell what somebody subscribes to
+    tracks_subscribers: bool = False  # its sender can ask which topics are subscribed to
 
     def of(self, key: str) -> "Link":
         """The link of one source, worker or program."""
@@ -45,7 +45,7 @@ class Link:
         return f"{self.name}-{self.key}" if self.key else self.name
 
     def address(self, runtime_dir: str, addresses: dict[str, str]) -> str:
-        """Where the link is: the address set for it, else a socket file in the runtime directory.
+        """The address configured for the link, else a socket file in the runtime directory.
 
         Raises SettingsError for a socket path longer than the kernel takes.
         """
@@ -69,9 +69,9 @@ AUDIO      = Link("audio",       _PUB,  ("capture",),             "capture",    
 REPLAY     = Link("replay",      _PUSH, ("vad",),                 "capture",    (m.ReplayRequest, m.AudioProgress),      100,  10,    4 * _KIB,    "source")
 JOBS       = Link("jobs",        _PUSH, ("vad",),                 "transcribe", (m.Job,),                                  4,  0,     4096 * _KIB, "worker")
 WORKERS    = Link("workers",     _PUSH, ("transcribe",),          "vad",        (m.WorkerReport, m.Hypothesis),         1000,  5,    512 * _KIB)
-RESULTS    = Link("results",     _PUSH, ("vad", "transcribe"),    "journal",    (*_ENTRY, *_LIVE),                      1000,  0,     1024 * _KIB)
+RESULTS    = Link("results",     _PUSH, ("vad", "transcribe", "watchdog"), "journal", (*_ENTRY, *_LIVE),                      1000,  0,     1024 * _KIB)
 COMMITS    = Link("commits",     _PUB,  ("journal",),             "journal",    (m.Committed, m.JournalHead),          10_000,  2,     64 * _KIB)
-TRANSCRIPT = Link("transcript",  _PUB,  ("journal",),             "journal",    (*_ENTRY, *_LIVE, m.JournalHead, m.HistoryEnd), 1000, 2, 1024 * _KIB, knows_readers=True)
+TRANSCRIPT = Link("transcript",  _PUB,  ("journal",),             "journal",    (*_ENTRY, *_LIVE, m.JournalHead, m.HistoryEnd), 1000, 2, 1024 * _KIB, tracks_subscribers=True)
 HISTORY    = Link("history",     _PUSH, ("any app",),             "journal",    (m.HistoryRequest,),                     100,  0,     4 * _KIB)
 HEARTBEAT  = Link("heartbeat",   _PUB,  (EVERY_SERVICE,),         EVERY_SERVICE, (m.Heartbeat,),                        10,  2,     64 * _KIB,   "program")
 # fmt: on
@@ -80,7 +80,7 @@ LINKS = {link.name: link for link in (AUDIO, REPLAY, JOBS, WORKERS, RESULTS, COM
 
 
 def addresses_of(settings: Settings) -> dict[str, str]:
-    """The addresses set by hand, by the link's full name. Raises SettingsError."""
+    """The configured addresses, by the link's full name. Raises SettingsError."""
     pairs = [item.partition("=") for item in settings.addresses]
     for name, equals, address in pairs:
         if not equals or not address.startswith(("ipc://", "tcp://")):
@@ -104,7 +104,7 @@ _TOPICS = {
 
 
 def topic_of(message: object) -> str:
-    """The PUB/SUB topic of a message: `transcript.final/kitchen`; the bare type where no source is meant."""
+    """The PUB/SUB topic of a message: `transcript.final/kitchen`; the bare type for messages without a source."""
     if kind := _TOPICS.get(type(message)):
         return f"{kind}/{message.source}"
     return type_name(type(message))

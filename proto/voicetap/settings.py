@@ -1,4 +1,4 @@
-"""All settings of the bundle: the one table. `config` reads them; the README's table is made of them.
+"""The table of all settings. `config` loads them; docs/settings.md is generated from it.
 
 `[vad] threshold` in voicetap.toml is VOICETAP_VAD_THRESHOLD in the environment, and --help's default.
 """

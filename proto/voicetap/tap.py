@@ -1,7 +1,7 @@
 """The Tap: transcripts for any program, each once and in order.
 
-It subscribes first and asks for the history second, so nothing falls between; a jump in `journal_seq`, or a
-head beyond the last entry, makes it ask again.
+It subscribes first and requests the history second, so that no entry is missed in between. A jump in `journal_seq`, or
+a journal head beyond the last entry, makes it request again.
 """
 
 import secrets
@@ -28,10 +28,10 @@ from .messages import (
     Status,
 )
 from .settings import Settings
-from .tap_position import Memory, Position
+from .tap_position import Position, PositionStore
 
 HISTORY_LIMIT = 500  # entries per request: bounds what one answer can flood
-ASK_AGAIN_S = 0.5
+REQUEST_PERIOD_S = 0.5
 _ENTRIES = (Final, Failed, Gap)
 _TOPICS = {
     "finals": ("transcript.final/", "transcript.failed/", "transcript.gap/"),
@@ -39,19 +39,19 @@ _TOPICS = {
     "events": ("speech.started/", "speech.stopped/", "status/"),
 }
 
-Heard = Entry | Interim | SpeechStarted | SpeechStopped | Status
+TapMessage = Entry | Interim | SpeechStarted | SpeechStopped | Status
 
 
 class Tap:
     """Transcripts as they are published. Iterate it; close it, or use it in a `with` block.
 
-    `since`: first replay what journal holds from this `journal_seq` on (1 is the oldest); None starts now.
-    `durable`: a name under which this tap remembers how far it is, over its own restarts, journal's and new journals.
-    The first time it begins at `since`, or with the oldest entry. Asking for the next entry says that the last one is
-    done with: killed before that, the reader gets that one again, and never misses any. One reader per name.
-    `interims`, `events`: also the words while they are spoken, and speech and status events.
-    `source`: only this one. A plain Tap yields each Final, Failed and Gap once, in order of `journal_seq`; that is 0
-    while journal's disk is full. `next_seq` is where a later Tap goes on. Not safe to share between threads.
+    `since`: first replay the journal from this `journal_seq` on (1 is the oldest); None starts with the next entry.
+    `durable`: a name under which the position of this tap is saved, across its own restarts, journal's and new
+    journals. The first time it starts at `since`, or with the oldest entry. Requesting the next entry acknowledges the
+    last one: a reader killed before that gets that entry again, and never misses one. One reader per name.
+    `interims`, `events`: also yield partial text while it is spoken, and speech and status events.
+    `source`: only this source. By default a Tap yields each Final, Failed and Gap once, in order of `journal_seq`,
+    which is 0 while journal's disk is full. `next_seq` is where a later Tap resumes. Not safe to share between threads.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Tap:
         settings: Settings | None = None,
     ):
         self.journal_id = ""
-        self._next_seq = since  # to be made ready
-        self._memory: Memory | None = None
-        self._in_hand: Position | None = None  # after what the reader has now
-        self._is_met = False  # journal has said who it is
+        self._next_seq = since  # of the next entry to release
+        self._position_store: PositionStore | None = None
+        self._unacked: Position | None = None  # after the entry that the reader has now
+        self._has_journal_id = False
         self._source = source
         self._name = f"tap-{secrets.token_hex(6)}"
         self._ahead: dict[int, Entry] = {}
-        self._early: set[UtteranceId] = set()  # heard before they had a number
-        self._ready: deque[tuple[Heard, Position | None]] = deque()
-        self._asked_s = 0.0
-        self._boots: deque[str] = deque(maxlen=16)  # of journal, in the order they were heard
-        self._end_seq: int | None = None  # journal's head in its last answer
+        self._unnumbered: set[UtteranceId] = set()  # delivered before they had a journal_seq
+        self._ready: deque[tuple[TapMessage, Position | None]] = deque()
+        self._requested_s = 0.0
+        self._boot_ids: deque[str] = deque(maxlen=16)  # of journal, in the order of arrival
+        self._history_end_seq: int | None = None  # journal's head in its last answer
 
         wanted = ["finals", *(["interims"] if interims else []), *(["events"] if events else [])]
         topics = [topic for kind in wanted for topic in _TOPICS[kind]]
         with ExitStack() as stack:  # closes everything if anything below fails
             if durable:
-                self._memory = Memory(durable)
-                stack.callback(self._memory.close)
-                self.journal_id, self._next_seq = self._memory.recall() or Position(next_seq=since or 1)
+                self._position_store = PositionStore(durable)
+                stack.callback(self._position_store.close)
+                self.journal_id, self._next_seq = self._position_store.load() or Position(next_seq=since or 1)
             self._bus = stack.enter_context(Bus("app", settings or load()))
             self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
             self._history = self._bus.sender(links.HISTORY)
@@ -102,133 +102,134 @@ class Tap:
 
     @property
     def next_seq(self) -> int | None:
-        """The `journal_seq` of the entry to come; None before it is known."""
-        return next((heard.journal_seq for heard, after in self._ready if after), self._next_seq)
+        """The `journal_seq` of the next entry; None before it is known."""
+        return next((message.journal_seq for message, after in self._ready if after), self._next_seq)
 
-    def __iter__(self) -> Iterator[Heard]:
-        """For ever: blocks until there is something to yield."""
+    def __iter__(self) -> Iterator[TapMessage]:
+        """Blocks until there is a message; never ends."""
         while True:
-            if (heard := self.next(timeout_s=1.0)) is not None:
-                yield heard
+            if (message := self.next(timeout_s=1.0)) is not None:
+                yield message
 
-    def next(self, timeout_s: float) -> Heard | None:
+    def next(self, timeout_s: float) -> TapMessage | None:
         """The next message, or None after `timeout_s` seconds without one."""
-        self._finish()
+        self._ack()
         deadline_s = time.monotonic() + timeout_s
         while not self._ready:
-            self._hear()
+            self._receive()
             if not self._ready and (left_s := deadline_s - time.monotonic()) <= 0:
                 return None
             elif not self._ready:
-                self._bus.wait(min(left_s, ASK_AGAIN_S))
-        return self._hand_out()
+                self._bus.wait(min(left_s, REQUEST_PERIOD_S))
+        return self._deliver()
 
-    def history(self, patience_s: float = 5.0) -> Iterator[Entry]:
-        """The entries from `next_seq` on that journal holds now, and then an end: for a Tap opened with `since`.
+    def history(self, timeout_s: float = 5.0) -> Iterator[Entry]:
+        """The entries from `next_seq` on that journal holds now; then it ends. For a Tap opened with `since`.
 
-        Complete: journal's answer names its head, and the question is newer than anything committed before this
-        call. Raises TimeoutError when journal is silent for `patience_s`.
+        Complete: journal's answer names its head, and the request is newer than everything committed before this call.
+        Raises TimeoutError when journal does not answer for `timeout_s`.
         """
-        self._finish()
-        self._end_seq = None
-        heard_s = time.monotonic()
-        while self._end_seq is None or self._next_seq < self._end_seq:
-            before = (self._next_seq, self._end_seq)
-            self._ask()
+        self._ack()
+        self._history_end_seq = None
+        progress_s = time.monotonic()
+        while self._history_end_seq is None or self._next_seq < self._history_end_seq:
+            before = (self._next_seq, self._history_end_seq)
+            self._request_history()
             self._bus.wait(0.05)
-            self._hear()
+            self._receive()
             while self._ready:
-                yield self._hand_out()
-                self._finish()
-            if (self._next_seq, self._end_seq) != before:
-                heard_s = time.monotonic()
-            if time.monotonic() - heard_s > patience_s:
-                raise TimeoutError(f"journal did not answer for {patience_s:g} s")
+                yield self._deliver()
+                self._ack()
+            if (self._next_seq, self._history_end_seq) != before:
+                progress_s = time.monotonic()
+            if time.monotonic() - progress_s > timeout_s:
+                raise TimeoutError(f"journal did not answer for {timeout_s:g} s")
 
-    def _hand_out(self) -> Heard:
-        heard, self._in_hand = self._ready.popleft()
-        return heard
+    def _deliver(self) -> TapMessage:
+        message, self._unacked = self._ready.popleft()
+        return message
 
-    def _finish(self) -> None:
-        """The reader asks for more: it is done with what it has."""
-        if self._memory and self._in_hand:
-            self._memory.keep(self._in_hand)
-        self._in_hand = None
+    def _ack(self) -> None:
+        """The reader requests the next message, which acknowledges the last one."""
+        if self._position_store and self._unacked:
+            self._position_store.save(self._unacked)
+        self._unacked = None
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         for message in self._transcript:
-            self._take(message)
+            self._on_message(message)
 
-    def _take(self, message: object) -> None:
-        if isinstance(message, JournalHead | HistoryEnd) and self._is_of_the_past(message.boot_id):
+    def _on_message(self, message: object) -> None:
+        if isinstance(message, JournalHead | HistoryEnd) and self._is_stale(message.boot_id):
             return
         if isinstance(message, JournalHead):
-            self._follow(message.journal_id, message.first_seq, message.next_seq)
+            self._on_head(message.journal_id, message.first_seq, message.next_seq)
         elif isinstance(message, HistoryEnd):
             self._skip_to(message.first_seq)
-            self._asked_s = 0.0
-            self._end_seq = message.head_seq
-            self._follow(message.journal_id, message.first_seq, message.head_seq)
+            self._requested_s = 0.0
+            self._history_end_seq = message.head_seq
+            self._on_head(message.journal_id, message.first_seq, message.head_seq)
         elif isinstance(message, _ENTRIES):
-            self._take_entry(message)
-        elif self._wanted(message):
+            self._on_entry(message)
+        elif self._matches_source(message):
             self._ready.append((message, None))
 
-    def _take_entry(self, entry: Entry) -> None:
-        if self._memory and not self._is_met:
-            return  # it may be another journal than the one remembered; once that is known, it is asked for
+    def _on_entry(self, entry: Entry) -> None:
+        if self._position_store and not self._has_journal_id:
+            return  # it may be of another journal than the saved position; it is requested once the id is known
         if not entry.journal_seq:
-            return self._take_early(entry)
+            return self._on_unnumbered(entry)
         if self._next_seq is None:
             self._next_seq = entry.journal_seq
         if entry.journal_seq >= self._next_seq:
             self._ahead[entry.journal_seq] = entry
         self._release()
         if self._ahead:
-            self._ask()
+            self._request_history()
 
-    def _take_early(self, entry: Entry) -> None:
-        """journal's disk is full: the entry comes again with its number, when it is stored."""
-        if entry.utterance_id not in self._early and self._wanted(entry):
-            self._early.add(entry.utterance_id)
+    def _on_unnumbered(self, entry: Entry) -> None:
+        """journal's disk is full: the entry is published again, with its number, once it is stored."""
+        if entry.utterance_id not in self._unnumbered and self._matches_source(entry):
+            self._unnumbered.add(entry.utterance_id)
             self._ready.append((entry, None))
 
     def _release(self) -> None:
         while (entry := self._ahead.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
-            if entry.utterance_id in self._early:
-                self._early.remove(entry.utterance_id)
-            elif self._wanted(entry):
+            if entry.utterance_id in self._unnumbered:
+                self._unnumbered.remove(entry.utterance_id)
+            elif self._matches_source(entry):
                 self._ready.append((entry, Position(self.journal_id, self._next_seq)))
 
-    def _follow(self, journal_id: str, first_seq: int, head_seq: int) -> None:
+    def _on_head(self, journal_id: str, first_seq: int, head_seq: int) -> None:
         if self._next_seq is not None and (self._next_seq > head_seq or self.journal_id not in ("", journal_id)):
             self._ahead.clear()
-            # A journal that began anew: all it has is new. Else a power cut took its last entries, and they come again.
+            # All entries of a new journal are new. The same journal with a lower head lost its last entries in a power
+            # cut, and publishes them again.
             self._next_seq = head_seq if self.journal_id == journal_id else first_seq
-        self.journal_id, self._is_met = journal_id, True
+        self.journal_id, self._has_journal_id = journal_id, True
         if self._next_seq is None:
             self._next_seq = head_seq
         elif self._next_seq < head_seq:
-            self._ask()
+            self._request_history()
 
-    def _is_of_the_past(self, boot_id: str) -> bool:
-        """The last words of a journal that was started again may come after the first of its successor."""
-        if boot_id not in self._boots:
-            self._boots.append(boot_id)
-        return boot_id != self._boots[-1]
+    def _is_stale(self, boot_id: str) -> bool:
+        """Ignore heads of an earlier boot_id once a newer one was seen: they may arrive late."""
+        if boot_id not in self._boot_ids:
+            self._boot_ids.append(boot_id)
+        return boot_id != self._boot_ids[-1]
 
     def _skip_to(self, first_seq: int) -> None:
-        """Past what retention has deleted."""
+        """Skips entries that retention has deleted."""
         if self._next_seq < first_seq:
             self._next_seq = first_seq
             self._release()
 
-    def _ask(self) -> None:
+    def _request_history(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._asked_s >= ASK_AGAIN_S:
-            self._asked_s = now_s
+        if now_s - self._requested_s >= REQUEST_PERIOD_S:
+            self._requested_s = now_s
             self._history.send(HistoryRequest(requester=self._name, since=self._next_seq, limit=HISTORY_LIMIT))
 
-    def _wanted(self, message: Heard) -> bool:
+    def _matches_source(self, message: TapMessage) -> bool:
         return not self._source or message.source == self._source

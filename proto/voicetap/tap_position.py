@@ -1,7 +1,7 @@
-"""A durable tap's own memory: how far its reader is, in a small file that survives both of them.
+"""The position of a durable tap: the next entry of its reader, in a small file.
 
-`$XDG_STATE_HOME/voicetap/taps/NAME` (default ~/.local/state) holds the journal's id and the number of the entry that
-is next. It is replaced as a whole, so a reader that dies, or a disk that is full, leaves the old one or the new one.
+`$XDG_STATE_HOME/voicetap/taps/NAME` (default ~/.local/state) holds the journal's id and the number of the next
+entry. It is replaced atomically, so a killed reader or a full disk leaves either the old file or the new one.
 """
 
 import logging
@@ -21,14 +21,17 @@ log = logging.getLogger("tap")
 
 
 class Position(NamedTuple):
-    """The next entry of a journal; the first of whichever there is when `journal_id` is empty."""
+    """The next entry of a journal; the first entry of any journal when `journal_id` is empty."""
 
     journal_id: str = ""
     next_seq: int = 1
 
 
-class Memory:
-    """Belongs to one reader at a time. Raises SettingsError for a bad name or place, AddressInUse for a second one."""
+class PositionStore:
+    """Loads and saves one position.
+
+    Raises SettingsError for a bad name or directory, AddressInUse for a second reader.
+    """
 
     def __init__(self, name: str, environ: Mapping[str, str] = os.environ):
         if not _NAME.fullmatch(name):
@@ -37,7 +40,7 @@ class Memory:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = Lock(self._path.parent, name)
-            self._lock.acquire(patience_s=0)
+            self._lock.acquire(timeout_s=0)
         except OSError as error:
             raise SettingsError(f"durable: {self._path.parent}: {error.strerror}; set XDG_STATE_HOME") from None
         except AddressInUse:
@@ -48,19 +51,22 @@ class Memory:
     def close(self) -> None:
         self._lock.release()
 
-    def recall(self) -> Position | None:
-        """None when nothing was ever read; also when the file is damaged: what was read may then come again."""
+    def load(self) -> Position | None:
+        """None when nothing was saved yet, or when the file is damaged; entries may then be delivered again."""
         try:
             line = self._path.read_bytes()
         except FileNotFoundError:
             return None
         if match := _LINE.fullmatch(line):
             return Position(match[1].decode(), int(match[2]))
-        log.error("%s is damaged: beginning with the oldest entry", self._path)
+        log.error("%s is damaged: starting with the oldest entry", self._path)
         return None
 
-    def keep(self, position: Position) -> None:
-        """On disk when this returns. Raises Unavailable when that cannot be; then the old position stays."""
+    def save(self, position: Position) -> None:
+        """The position is on disk when this returns.
+
+        Raises Unavailable when it cannot be written; the old one then stays.
+        """
         draft = self._path.with_name(f"{self._path.name}.new")
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
@@ -73,6 +79,6 @@ class Memory:
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where this user's durable taps are remembered."""
+    """The directory of this user's durable taps."""
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or Path.home()}/.local/state"
     return Path(home, "voicetap/taps")

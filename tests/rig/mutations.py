@@ -73,7 +73,7 @@ MUTATIONS = (
     Mutation(
         "no lock before bind",
         f"{_PROTO}/service/node.py",
-        "            self._lock.acquire(LOCK_PATIENCE_S)\n",
+        "            self._lock.acquire(LOCK_TIMEOUT_S)\n",
         "",
         "test_node.py::test_a_second_instance_names_the_first_and_leaves_it_alone",
     ),

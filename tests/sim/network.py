@@ -191,7 +191,7 @@ class Sender:
         self.process.step()
         return sent
 
-    def is_wanted(self, kind: str) -> bool:
+    def has_subscribers(self, kind: str) -> bool:
         topics = (topic for connection in self.connections for topic in connection.receiver.topics)
         return any(topic.startswith(kind) or kind.startswith(topic) for topic in topics)
 
@@ -225,7 +225,7 @@ class Receiver:
         self.connections: list[Connection] = []
         self.arriving: list[tuple[float, int, Connection, object]] = []
         self.heard_to_s: dict[Sender, float] = {}  # over all of its connections
-        self.refused = 0
+        self.rejected = 0
 
     def __iter__(self) -> Iterator[object]:
         timeline = self.process.world.timeline
@@ -238,8 +238,8 @@ class Receiver:
             try:
                 yield self._message(item)
             except ProtocolError as error:
-                self.refused += 1
-                self.process.world.witness.violated(f"{self.process.name} refused a message: {error}")
+                self.rejected += 1
+                self.process.world.witness.violated(f"{self.process.name} rejected a message: {error}")
 
     def lose(self, connection: Connection, from_s: float) -> None:
         """What arrives from then on does not arrive."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from voicetap import links
 from voicetap.links import Link
 from voicetap.messages import Heartbeat, SourceState
-from voicetap.service.node import BEAT_S
+from voicetap.service.node import HEARTBEAT_PERIOD_S
 from voicetap.settings import Settings
 
 from .network import Receiver, Sender
@@ -58,7 +58,7 @@ class Node:
     def beat(self) -> None:
         now_s = self._process.world.timeline.now_s
         if now_s >= self.next_beat_s:
-            self.next_beat_s = now_s + BEAT_S
+            self.next_beat_s = now_s + HEARTBEAT_PERIOD_S
             self._beats += 1
             if not self._pulse:
                 self._pulse = self.sender(links.HEARTBEAT.of(self.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from voicetap import links
 from voicetap.messages import AudioFrame, Failed, Final, Gap
 from voicetap.service import shutdown
-from voicetap.tap import Heard, Tap
+from voicetap.tap import Tap, TapMessage
 from voicetap_capture.ring import Ring
 from voicetap_capture.service import Service as CaptureService
 from voicetap_journal.journal import Journal as JournalService
@@ -155,7 +155,7 @@ class Reader:
     def drain(self) -> None:
         """It keeps what it has heard."""
 
-    def _keep(self, heard: Heard) -> None:
+    def _keep(self, heard: TapMessage) -> None:
         if not isinstance(heard, ENTRIES):
             return self._process.world.witness.heard(heard)
         if heard.journal_seq:

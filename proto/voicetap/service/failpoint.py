@@ -1,9 +1,9 @@
-"""Named moments in the services at which a test has them die, or worse: `failpoint("vad.cut.committed")`.
+"""Failpoints: named places in the code at which a test kills or hangs the process: `failpoint("vad.cut.committed")`.
 
-VOICETAP_FAILPOINTS=MOMENT:NTH:WHAT[;…] arms them: at the NTH time that a process comes to the MOMENT it gets the signal
-WHAT (KILL, STOP, TERM), or hangs: `hang` turns for ever, `gil` sleeps without giving the interpreter to any thread.
-Each happens once in the life of a runtime directory, where it leaves a marker: the restarted process passes. Without
-the variable, which is read at import, a moment is a call of a function that does nothing.
+VOICETAP_FAILPOINTS=NAME:NTH:ACTION[;…] arms them: the NTH time that a process reaches NAME it gets the signal ACTION
+(KILL, STOP, TERM), or hangs: `hang` spins, `gil` sleeps while it holds the GIL. Each fires once in the life of a
+runtime directory, where it leaves a marker file, so that the restarted process passes. Without the variable, which is
+read at import, a failpoint is a call of a function that does nothing.
 """
 
 import ctypes
@@ -16,45 +16,45 @@ from pathlib import Path
 VARIABLE = "VOICETAP_FAILPOINTS"
 
 
-def marker(runtime_dir: Path | str, moment: str) -> Path:
-    """The file that tells that it has happened."""
-    return Path(runtime_dir, f"{moment}.failpoint")
+def marker(runtime_dir: Path | str, name: str) -> Path:
+    """The marker file of a failpoint that has fired."""
+    return Path(runtime_dir, f"{name}.failpoint")
 
 
 class _Armed:
     def __init__(self, plan: str, runtime_dir: str):
         self._runtime_dir = runtime_dir
         self._passed: Counter[str] = Counter()
-        self._plan = {moment: (int(nth), what) for moment, nth, what in (item.split(":") for item in plan.split(";"))}
+        self._plan = {name: (int(nth), action) for name, nth, action in (item.split(":") for item in plan.split(";"))}
 
-    def __call__(self, moment: str) -> None:
-        if not (planned := self._plan.get(moment)):
+    def __call__(self, name: str) -> None:
+        if not (planned := self._plan.get(name)):
             return
-        self._passed[moment] += 1
-        nth, what = planned
-        if self._passed[moment] == nth and self._is_first(moment):
-            _happen(what)
+        self._passed[name] += 1
+        nth, action = planned
+        if self._passed[name] == nth and self._is_first(name):
+            _fire(action)
 
-    def _is_first(self, moment: str) -> bool:
+    def _is_first(self, name: str) -> bool:
         try:
-            marker(self._runtime_dir, moment).touch(mode=0o600, exist_ok=False)
+            marker(self._runtime_dir, name).touch(mode=0o600, exist_ok=False)
         except FileExistsError:
             return False
         return True
 
 
-def _happen(what: str) -> None:
-    if what == "hang":
+def _fire(action: str) -> None:
+    if action == "hang":
         while True:
             pass
-    elif what == "gil":
+    elif action == "gil":
         ctypes.PyDLL(None).sleep(3600)
     else:
-        os.kill(os.getpid(), signal.Signals[f"SIG{what}"])
+        os.kill(os.getpid(), signal.Signals[f"SIG{action}"])
 
 
-def _nothing(moment: str) -> None:
-    """The call that costs nothing."""
+def _nothing(name: str) -> None:
+    """The unarmed failpoint."""
 
 
 def _armed(environ: Mapping[str, str]) -> Callable[[str], None]:

@@ -10,9 +10,9 @@ from ..errors import AddressInUse, Unavailable
 
 
 class Lock:
-    """An flock on `<name>.lock`, held as long as the process lives; the file holds the owner's pid.
+    """An flock on `<name>.lock`, held as long as the process lives; the file contains the owner's pid.
 
-    A second binder of an ipc path silently steals it, so a service takes its lock before it binds and
+    A second process that binds an ipc path silently takes it over, so a service acquires its lock before it binds, and
     unlinks its sockets only while it holds it.
     """
 
@@ -20,19 +20,19 @@ class Lock:
         self.path = runtime_dir / f"{name}.lock"
         self._fd = -1
 
-    def acquire(self, patience_s: float) -> None:
-        """Raises AddressInUse when a live process still holds the lock after `patience_s`."""
-        deadline_s = time.monotonic() + patience_s
+    def acquire(self, timeout_s: float) -> None:
+        """Raises AddressInUse when a live process still holds the lock after `timeout_s` seconds."""
+        deadline_s = time.monotonic() + timeout_s
         while not self._try():
             if time.monotonic() >= deadline_s:
                 raise AddressInUse(f"{self.path.stem} runs already, as process {self.owner() or 'unknown'}")
             time.sleep(0.02)
-        with suppress(OSError):  # a full disk: only the text of somebody else's AddressInUse needs the pid
+        with suppress(OSError):  # a full disk: only the text of another process's AddressInUse needs the pid
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Gives the lock back and removes its file; for those who wait it is as if it never was."""
+        """Releases the lock and removes its file; a waiting process then creates its own."""
         if self._fd >= 0:
             if self.is_in_place():
                 self.path.unlink(missing_ok=True)
@@ -40,7 +40,7 @@ class Lock:
             self._fd = -1
 
     def is_in_place(self) -> bool:
-        """Whether the file that is held is still the one that others find."""
+        """Whether the locked file is still the one at its path."""
         return is_same_file(self.path, os.fstat(self._fd).st_ino)
 
     def owner(self) -> int:
@@ -57,17 +57,17 @@ class Lock:
             raise Unavailable(f"{self.path}: {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_same_file(self.path, os.fstat(fd).st_ino):  # else the last owner removed it meanwhile
+            if is_same_file(self.path, os.fstat(fd).st_ino):  # else the last owner removed it in the meantime
                 self._fd = fd
                 return True
         except BlockingIOError:
-            pass  # held: the caller tries again
+            pass  # held by another process
         os.close(fd)
         return False
 
 
 def is_same_file(path: Path, inode: int) -> bool:
-    """Whether `path` still names the file that it did."""
+    """Whether `path` still names the file with this inode."""
     try:
         return path.stat().st_ino == inode
     except OSError:
@@ -80,7 +80,7 @@ def is_held(runtime_dir: Path, name: str) -> bool:
     if not lock.path.exists():
         return False
     try:
-        lock.acquire(patience_s=0)
+        lock.acquire(timeout_s=0)
     except AddressInUse:
         return True
     lock.release()

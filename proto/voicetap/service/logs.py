@@ -1,4 +1,4 @@
-"""Log lines of a service: short, on stderr, and never a reason to wait."""
+"""Logging of a service: one line per record on stderr, without ever blocking."""
 
 import logging
 import os
@@ -6,8 +6,8 @@ import stat
 import sys
 
 
-class _NeverWaits(logging.StreamHandler):
-    """Drops a line when the pipe is full: a frozen supervisord must not freeze its children."""
+class _NonBlockingHandler(logging.StreamHandler):
+    """Drops a line when the pipe is full, so that a frozen supervisord does not freeze its children."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], BlockingIOError):
@@ -18,6 +18,6 @@ def set_up(name: str, level: str) -> None:
     """Call once per process. `name` starts every line."""
     if stat.S_ISFIFO(os.fstat(2).st_mode):  # supervisord's pipe, ours alone; a terminal is shared with a shell
         os.set_blocking(2, False)
-    handler = _NeverWaits(sys.stderr)
+    handler = _NonBlockingHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {name} %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)

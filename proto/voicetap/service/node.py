@@ -1,8 +1,8 @@
-"""One process on the bus: its lock, its sockets, its heartbeat, its orderly end.
+"""One service process on the bus: its lock, sockets, heartbeat and orderly shutdown.
 
-Three deaths, one cure. A crash: supervisord restarts it. A hang: faulthandler, armed anew as the loop turns,
-prints where it hangs and ends the process, even while C code holds the GIL. A freeze: the watchdog misses
-the beat. The beat is sent by the work loop and means that the loop turned.
+Three failures, one recovery. supervisord restarts a process that crashed. faulthandler, re-armed by the work loop,
+prints where a loop hangs and ends the process, even while C code holds the GIL. The watchdog kills a frozen process,
+whose heartbeat is missing. The heartbeat is sent by the work loop: it means that the loop turned.
 """
 
 import faulthandler
@@ -21,18 +21,19 @@ from ..bus import Bus, Receiver, Sender
 from ..config import load
 from ..errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, SettingsError, Unavailable
 from ..links import Link
-from ..messages import Heartbeat, SourceState
+from ..messages import Heartbeat, ServiceState, SourceState
 from ..settings import Settings
 from . import logs
 from .failpoint import failpoint
 from .locks import Lock
 
-BEAT_S = 0.5
-EARLIER_S = 0.25  # what comes as often as the beat may come with it: one wake-up less
-ARM_S = 2.0
-FIRST_BEAT_S = 0.02  # to the second beat, and from then on twice the last: who connects hears us soon
-REMOVED_S = 6.0  # without our files we begin anew; if all are gone, supervise stops everybody in order before
-LOCK_PATIENCE_S = 5.0  # the last instance may still be on its way out
+HEARTBEAT_PERIOD_S = 0.5
+# Periodic sends due within 0.25 s of a heartbeat go out with it, to save a wake-up.
+HEARTBEAT_COALESCE_S = 0.25
+REARM_PERIOD_S = 2.0
+FIRST_HEARTBEAT_PERIOD_S = 0.02  # doubled with each heartbeat, so that new peers receive one soon
+REMOVED_TIMEOUT_S = 6.0  # supervise reacts sooner when the whole directory is gone, with an orderly stop
+LOCK_TIMEOUT_S = 5.0  # the last instance may still be shutting down
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,7 +44,7 @@ class Node:
     """A service on the bus.
 
     `with Node("vad", settings) as node:` then `while node.alive(): node.wait(0.1); ...`. Set `state`,
-    `detail`, `queue_depth`, `deadline_ns` and `sources` whenever they change: the next beat carries them.
+    `detail`, `queue_depth`, `deadline_ns` and `sources` whenever they change: the next heartbeat carries them.
     """
 
     def __init__(self, service: str, settings: Settings, number: int = 0, name: str = ""):
@@ -51,7 +52,7 @@ class Node:
         self.name = name or (f"{service}-{number}" if number else service)
         self.settings = settings
         self.boot_id = secrets.token_hex(4)
-        self.state = "starting"
+        self.state: str = ServiceState.STARTING
         self.detail = ""
         self.queue_depth = 0
         self.deadline_ns = 0
@@ -62,21 +63,21 @@ class Node:
         self._signals = _Signals(self._stop, self._bus)
         self._senders: list[Sender] = []
         self._receivers: list[Receiver] = []
-        self._beats = 0
-        self._beat_every_s = FIRST_BEAT_S
-        self._next_beat_s = 0.0
-        self._next_arm_s = 0.0
-        self._whole_s = 0.0  # when all our files were there, last
+        self._heartbeat_seq = 0
+        self._heartbeat_period_s = FIRST_HEARTBEAT_PERIOD_S
+        self._next_heartbeat_s = 0.0
+        self._next_rearm_s = 0.0
+        self._files_checked_s = 0.0  # when all our files were last in place
 
     def __enter__(self) -> "Node":
         with ExitStack() as stack:  # closes everything if anything below fails
             stack.enter_context(self._signals)  # first, so that SIGTERM finds nothing half open
             self._lock = Lock(runtime_dir.prepare(self.settings.runtime_dir), self.name)
-            self._lock.acquire(LOCK_PATIENCE_S)
+            self._lock.acquire(LOCK_TIMEOUT_S)
             stack.callback(self._lock.release)
             failpoint(f"{self.service}.locked")
             stack.enter_context(self._bus)
-            self._pulse = self.sender(links.HEARTBEAT.of(self.name))
+            self._heartbeats = self.sender(links.HEARTBEAT.of(self.name))
             stack.callback(faulthandler.cancel_dump_traceback_later)
             self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, self._statm_fd)
@@ -95,9 +96,9 @@ class Node:
         return receiver
 
     def close(self, end: Sender | Receiver) -> None:
-        """Closes one socket early; its counts stay."""
+        """Closes one socket early; its drop counts are kept."""
         (self._senders if isinstance(end, Sender) else self._receivers).remove(end)
-        self.drops += end.drops if isinstance(end, Sender) else end.refused
+        self.drops += end.drops if isinstance(end, Sender) else end.rejected
         self._bus.close(end)
 
     def watch(self, fd: int) -> None:
@@ -108,55 +109,55 @@ class Node:
         self._bus.unwatch(fd)
 
     def wait(self, timeout_s: float) -> set[int]:
-        """Until a message, a signal or a watched descriptor; at most until the next beat."""
-        return self._signals.clear(self._bus.wait(self._until_beat_s(timeout_s)))
+        """Waits for a message, a signal or a watched descriptor; at most until the next heartbeat is due."""
+        return self._signals.clear(self._bus.wait(self._until_heartbeat_s(timeout_s)))
 
-    def rest(self, timeout_s: float) -> set[int]:
-        """As `wait`, but messages gather meanwhile: for who need not hear them at once."""
-        return self._signals.clear(self._bus.rest(self._until_beat_s(timeout_s)))
+    def sleep(self, timeout_s: float) -> set[int]:
+        """As `wait`, but messages do not end it: for loops that may process them in batches."""
+        return self._signals.clear(self._bus.sleep(self._until_heartbeat_s(timeout_s)))
 
     def alive(self) -> bool:
-        """True until told to stop. Call once per turn of the work loop: it beats.
+        """True until a stop signal. Call once per turn of the work loop: it sends the heartbeat when it is due.
 
-        Raises Unavailable when somebody has removed our files: nobody new could find us.
+        Raises Unavailable when our files were removed, as new peers could not connect.
         """
         self.beat()
         return not self.stopping
 
     def beat(self) -> None:
-        """Sends the heartbeat when it is due; for the loops of a drain, after `alive` is False."""
+        """Sends the heartbeat when it is due; for drain loops, after `alive` is False."""
         now_s = time.monotonic()
-        if now_s < self._next_beat_s:
+        if now_s < self._next_heartbeat_s:
             return
-        self._next_beat_s = now_s + self._beat_every_s
-        self._beat_every_s = min(2 * self._beat_every_s, BEAT_S)
-        failpoint(f"{self.service}.beat")  # the first of them: bound, and not heard yet
-        self._beats += 1
-        self._arm(now_s)
-        self._pulse.send(self._heartbeat())
-        self._look_for_files(now_s)
+        self._next_heartbeat_s = now_s + self._heartbeat_period_s
+        self._heartbeat_period_s = min(2 * self._heartbeat_period_s, HEARTBEAT_PERIOD_S)
+        failpoint(f"{self.service}.beat")  # before the first: bound, and not received by any peer yet
+        self._heartbeat_seq += 1
+        self._rearm(now_s)
+        self._heartbeats.send(self._heartbeat())
+        self._check_files(now_s)
 
     def beat_now(self) -> None:
-        """For a change of state that others wait for."""
-        self._next_beat_s = 0.0
+        """Sends a heartbeat at once, for a change of state that peers wait for."""
+        self._next_heartbeat_s = 0.0
         self.beat()
 
-    def _arm(self, now_s: float) -> None:
-        """Not with every beat, as it starts a thread: so the time until the next arming does not count."""
-        if now_s >= self._next_arm_s:
-            every_s = min(ARM_S, self.settings.loop_timeout_s)
-            self._next_arm_s = now_s + every_s
-            faulthandler.dump_traceback_later(self.settings.loop_timeout_s + every_s + BEAT_S, exit=True)
+    def _rearm(self, now_s: float) -> None:
+        """Not with every heartbeat, as it starts a thread; so the period is added to the timeout."""
+        if now_s >= self._next_rearm_s:
+            period_s = min(REARM_PERIOD_S, self.settings.loop_timeout_s)
+            self._next_rearm_s = now_s + period_s
+            faulthandler.dump_traceback_later(self.settings.loop_timeout_s + period_s + HEARTBEAT_PERIOD_S, exit=True)
 
-    def _look_for_files(self, now_s: float) -> None:
-        removed = self._bus.removed_file() or (None if self._lock.is_in_place() else self._lock.path)
+    def _check_files(self, now_s: float) -> None:
+        removed = self._bus.removed_socket_file() or (None if self._lock.is_in_place() else self._lock.path)
         if not removed or self.stopping:
-            self._whole_s = now_s
-        elif now_s - self._whole_s > REMOVED_S:
-            raise Unavailable(f"{removed} was removed: beginning anew")
+            self._files_checked_s = now_s
+        elif now_s - self._files_checked_s > REMOVED_TIMEOUT_S:
+            raise Unavailable(f"{removed} was removed: restarting")
 
-    def _until_beat_s(self, timeout_s: float) -> float:
-        return min(timeout_s, max(0.0, self._next_beat_s - time.monotonic()))
+    def _until_heartbeat_s(self, timeout_s: float) -> float:
+        return min(timeout_s, max(0.0, self._next_heartbeat_s - time.monotonic()))
 
     def _heartbeat(self) -> Heartbeat:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -165,11 +166,11 @@ class Node:
             name=self.name,
             pid=os.getpid(),
             boot_id=self.boot_id,
-            seq=self._beats,
-            state="draining" if self.stopping else self.state,
+            seq=self._heartbeat_seq,
+            state=ServiceState.DRAINING if self.stopping else self.state,
             detail=self.detail,
             queue_depth=self.queue_depth,
-            drops=self.drops + sum(end.drops for end in self._senders) + sum(end.refused for end in self._receivers),
+            drops=self.drops + sum(end.drops for end in self._senders) + sum(end.rejected for end in self._receivers),
             deadline_ns=self.deadline_ns,
             cpu_s=usage.ru_utime + usage.ru_stime,
             rss_bytes=int(os.pread(self._statm_fd, 128, 0).split()[1]) * resource.getpagesize(),
@@ -181,7 +182,7 @@ class Node:
 
 
 def run(service: str, main: Callable[[Settings], None]) -> None:
-    """The `__main__` of a service: settings, logging, and one line instead of a traceback for what users cause."""
+    """The `__main__` of a service: loads settings, sets up logging, and logs one line for errors that users cause."""
     logs.set_up(service, "INFO")
     try:
         settings = load()
@@ -196,7 +197,7 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT calls `stop`; a wake-up descriptor ends the poll they arrive in."""
+    """The first SIGTERM or SIGINT calls `stop`; a wake-up descriptor ends the poll in progress."""
 
     def __init__(self, stop: Callable[[], None], bus: Bus):
         self._stop = stop
@@ -217,12 +218,12 @@ class _Signals:
         os.close(self._write_fd)
 
     def clear(self, ready: set[int]) -> set[int]:
-        """`ready` without the wake-up. Read here, not in the handler: the poll goes on after that runs."""
+        """`ready` without the wake-up descriptor, which is read here: in the handler, the poll would continue."""
         if self._read_fd in ready:
             os.read(self._read_fd, 64)
         return ready - {self._read_fd}
 
     def _handle(self, number: int, frame: object) -> None:
-        for asked_again in _STOP_SIGNALS:  # ends the process at once, even while C code hangs; the kernel cleans up
-            signal.signal(asked_again, signal.SIG_DFL)
+        for repeated in _STOP_SIGNALS:  # a second one ends the process at once, even while C code hangs
+            signal.signal(repeated, signal.SIG_DFL)
         self._stop()

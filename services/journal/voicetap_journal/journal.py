@@ -9,7 +9,7 @@ from voicetap.codec import UtteranceId
 from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
-from voicetap.service.node import EARLIER_S, Node
+from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import JournalSettings
 
 from .clean import clean
@@ -66,8 +66,8 @@ class Journal:
             failpoint("journal.entry.published")
         for utterance_id in repeated:
             self._acknowledge(utterance_id)
-        was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.is_wanted(INTERIMS)
-        if released or now_s >= self._next_head_s - EARLIER_S or was_wanted != self._interims_wanted:
+        was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.has_subscribers(INTERIMS)
+        if released or now_s >= self._next_head_s - HEARTBEAT_COALESCE_S or was_wanted != self._interims_wanted:
             self._publish_head(now_s)
         self._history.answer_one()
         self._retire(now_s)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from voicetap import links
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, WorkerReport
 from voicetap.service.failpoint import failpoint
-from voicetap.service.node import EARLIER_S, Node
+from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import TranscribeSettings
 
 from .context import Context
@@ -148,7 +148,7 @@ class Worker:
         """On every change, and often enough to be a lease."""
         report = self._current_report()
         self._node.queue_depth = len(report.holding)
-        earlier_s = 0.0 if report.holding else EARLIER_S
+        earlier_s = 0.0 if report.holding else HEARTBEAT_COALESCE_S
         if report == self._reported and time.monotonic() < self._report_at_s - earlier_s:
             return
         changed = self._reported is None or report.state != self._reported.state

@@ -86,7 +86,7 @@ class Service:
         node.state = "ready"
         while node.alive():
             if (rest_s := self.rest_s()) > 0:
-                node.rest(rest_s)
+                node.sleep(rest_s)
             else:
                 node.wait(self.wait_s())
             self.turn()

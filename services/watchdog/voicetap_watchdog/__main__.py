@@ -34,7 +34,7 @@ def main(settings: Settings) -> None:
         here.watch(listener.fd)
         here.state = "ready"
         while here.alive():
-            readable = here.rest(TICK_S)  # beats are counted, not answered
+            readable = here.sleep(TICK_S)  # beats are counted, not answered
             if listener.fd in readable and listener.read():
                 watch.look_soon()
             watch.look(readable)

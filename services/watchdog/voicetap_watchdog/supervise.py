@@ -151,7 +151,7 @@ def supervise(box: Box, parent_pid: int, inbox: Inbox) -> str:
 def supervise_once(box: Box, parent_pid: int, inbox: Inbox) -> str:
     """In a runtime directory that stays in place."""
     lock = Lock(runtime_dir.prepare(str(box.runtime_dir)), box.lock_name)
-    lock.acquire(patience_s=0)
+    lock.acquire(timeout_s=0)
     try:
         box.tidy()
         box.make_log_dir()
