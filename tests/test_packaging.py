@@ -64,7 +64,7 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
         (tmp_path / name).chmod(0o755)
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("deploy/bootstrap", ".venv/bin/python"):
+    for name in ("deploy/bootstrap", ".venv/bin/python", ".venv/bin/ruff", ".venv/bin/mypy"):
         (tmp_path / name).write_text(f'#!/bin/bash\necho "{name}|$(printf "%s|" "$@")"\n')
         (tmp_path / name).chmod(0o755)
     return tmp_path
@@ -80,9 +80,10 @@ def checkout(tmp_path: Path) -> Path:
 )
 def test_a_script_sets_up_and_passes_its_arguments_on(checkout: Path, script: str, purpose: str, command: str):
     said = subprocess.run([checkout / script, "-k", "two words"], capture_output=True, text=True, check=True, cwd="/")
-    first, second = said.stdout.splitlines()
+    first, *checks, last = said.stdout.splitlines()
     assert first == f"deploy/bootstrap|{purpose}|"
-    assert second.endswith(f"{command}-k|two words|")
+    assert len(checks) == (3 if purpose == "test" else 0), "lint, format and types"
+    assert last.endswith(f"{command}-k|two words|")
 
 
 def bootstrap(checkout: Path, **tools: str) -> subprocess.CompletedProcess:

@@ -36,7 +36,7 @@ log = logging.getLogger("bus")
 class Sender:
     """The sending end of a link. Never blocks: what cannot be sent is counted in `drops`."""
 
-    def __init__(self, socket: zmq.Socket, link: Link):
+    def __init__(self, socket: zmq.Socket[bytes], link: Link):
         self._socket = socket
         self._link = link
         self.drops = 0
@@ -57,7 +57,7 @@ class Sender:
 class SubscriptionSender(Sender):
     """A publisher that tracks the subscriptions of its readers (XPUB)."""
 
-    def __init__(self, socket: zmq.Socket, link: Link):
+    def __init__(self, socket: zmq.Socket[bytes], link: Link):
         super().__init__(socket, link)
         self._topics: set[bytes] = set()
 
@@ -79,7 +79,7 @@ class SubscriptionSender(Sender):
 class Receiver:
     """The receiving end of a link. Rejects and counts messages that do not belong on it; logs one a minute."""
 
-    def __init__(self, socket: zmq.Socket, link: Link):
+    def __init__(self, socket: zmq.Socket[bytes], link: Link):
         self.socket = socket
         self._link = link
         self._parts = 2 if link.pattern is Pattern.PUB_SUB else 1
@@ -124,7 +124,7 @@ class Bus:
         self._poller = zmq.Poller()
         self._fd_poller = select.poll()
         self._receivers: list[Receiver] = []
-        self._sockets: list[zmq.Socket] = []
+        self._sockets: list[zmq.Socket[bytes]] = []
         self._socket_files: dict[Path, int] = {}  # and their inodes
 
     def __enter__(self) -> "Bus":
@@ -203,7 +203,7 @@ class Bus:
         self._sockets.remove(socket)
         socket.close(linger=0)
 
-    def _open(self, link: Link, kind: int) -> zmq.Socket:
+    def _open(self, link: Link, kind: int) -> zmq.Socket[bytes]:
         address = link.address(self._runtime_dir, self._addresses)
         self._sockets.append(socket := self._context.socket(kind))
         socket.sndhwm = socket.rcvhwm = link.depth
@@ -217,27 +217,27 @@ class Bus:
             socket.connect(address)
         return socket
 
-    def _bind(self, socket: zmq.Socket, link: Link, address: str) -> None:
+    def _bind(self, socket: zmq.Socket[bytes], link: Link, address: str) -> None:
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else SettingsError
-            raise kind(f"{link.full_name} cannot be bound to {address}: {zmq.strerror(error.errno)}") from None
+            raise kind(f"{link.full_name} cannot be bound to {address}: {zmq.strerror(error.errno or 0)}") from None
         if address.startswith("ipc://"):
             path = Path(address.removeprefix("ipc://"))
             self._socket_files[path] = path.stat().st_ino
 
-    def _secure(self, socket: zmq.Socket, address: str, binds: bool) -> None:
+    def _secure(self, socket: zmq.Socket[bytes], address: str, binds: bool) -> None:
         if self._curve:
             self._curve.apply(socket, server=binds)
         elif not stays_on_this_machine(address):
             raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")
 
 
-def _received(socket: zmq.Socket) -> Iterator[list[bytes]]:
+def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
     """Messages received so far, at most MAX_MESSAGES_PER_TURN; never blocks."""
     for _ in range(MAX_MESSAGES_PER_TURN):
-        if not socket.getsockopt(zmq.EVENTS) & _READABLE:  # costs a third of what zmq.Again does
+        if not int(socket.getsockopt(zmq.EVENTS)) & _READABLE:  # costs a third of what zmq.Again does
             return
         yield socket.recv_multipart(_NOBLOCK)
 

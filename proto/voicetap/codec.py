@@ -9,11 +9,11 @@ import math
 import re
 import types
 from collections.abc import Callable
-from functools import cache
+from functools import cache as _untyped_cache
 from operator import attrgetter
-from typing import NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 MAX_MESSAGE_BYTES = 4 << 20  # an utterance of two minutes; a link may set less
 MAX_ITEMS = 4096  # of any list; bounds what a hostile header can allocate
@@ -49,10 +49,20 @@ _UTTERANCE_ID = re.compile(r"([a-z0-9_-]{1,32})/([a-z0-9]{1,32})/([0-9]{1,15})")
 _TYPES: dict[str, type] = {}
 _PLAIN = (str, bytes, bool, int, float)  # encoded as they are
 
-Check = Callable[[object], object]  # from a wire value to a field value; raises ProtocolError
+Check = Callable[[Any], Any]  # from a wire value to a field value; raises ProtocolError
 
 
-def message(cls: type) -> type:
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cache(function: F) -> F:
+    """functools.cache, without the type checker's belief that classes are not hashable."""
+    return cast(F, _untyped_cache(function))
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def message(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass whose `type` on the wire is its name in snake_case."""
     cls = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
     _TYPES[type_name(cls)] = cls
@@ -65,14 +75,14 @@ def message_types() -> dict[str, type]:
 
 
 @cache
-def type_name(cls: type) -> str:
+def type_name(cls: Any) -> str:
     """The `type` of a message class on the wire: SpeechStarted is `speech_started`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 def encode(message: object) -> bytes:
     """One message as msgpack bytes."""
-    return msgpack.packb(as_wire(message))
+    return cast(bytes, msgpack.packb(as_wire(message)))
 
 
 def as_wire(message: object) -> dict[str, object]:
@@ -106,7 +116,7 @@ def _fields_as_wire(value: object) -> dict[str, object]:
 
 
 @cache
-def _layout(cls: type) -> tuple[tuple[str, ...], Callable[[object], tuple], tuple[str, ...]]:
+def _layout(cls: Any) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]], tuple[str, ...]]:
     """Field names, a getter of all values at once (frames are frequent), and the names that need conversion."""
     hints = get_type_hints(cls)
     return tuple(hints), attrgetter(*hints), tuple(name for name in hints if hints[name] not in _PLAIN)
@@ -135,7 +145,7 @@ def _checks(cls: type) -> dict[str, Check]:
     return {name: _check(name, hint) for name, hint in get_type_hints(cls).items()}
 
 
-def _check(name: str, hint: object) -> Check:
+def _check(name: str, hint: Any) -> Check:
     if hint is UtteranceId:
         return lambda value: UtteranceId.parse(_exactly(str, name)(value))
     if hint is float:
@@ -144,7 +154,7 @@ def _check(name: str, hint: object) -> Check:
         item = _check(name, get_args(hint)[0])
         return lambda value: tuple(item(element) for element in _exactly(list, name)(value))
     if dataclasses.is_dataclass(hint):
-        return lambda value: _from_wire(hint, _exactly(dict, name)(value))
+        return lambda value: _from_wire(cast(type, hint), _exactly(dict, name)(value))
     return _exactly(hint, name)
 
 
@@ -158,7 +168,7 @@ def _exactly(kind: type, name: str) -> Check:
 
 
 def _number(name: str) -> Check:
-    def check(value: object) -> float:
+    def check(value: Any) -> float:
         if type(value) not in (int, float) or not math.isfinite(value):
             raise ProtocolError(f"{name} is {str(value)[:20]}, not a finite number")
         return float(value)

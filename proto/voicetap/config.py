@@ -12,10 +12,14 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from . import runtime_dir
 from .errors import SettingsError
 from .settings import Settings
+
+T = TypeVar("T")
+Spec = dataclasses.Field[Any]
 
 log = logging.getLogger("settings")
 
@@ -74,7 +78,7 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _from_file(environ: Mapping[str, str]) -> dict:
+def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
     if not (path := config_path(environ)):
         return {}
     try:
@@ -83,7 +87,7 @@ def _from_file(environ: Mapping[str, str]) -> dict:
         raise SettingsError(f"{path}: {error}") from None
 
 
-def _renamed(values: dict) -> dict:
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
     """The file's values, with names of the version before replaced by today's."""
     for (section, old), name in _former_names().items():
         target = values.get(section) if section else values
@@ -110,7 +114,7 @@ def _warn_renamed(old: str, new: str) -> None:
     log.warning("%s is now called %s; the old name is accepted in this version only", old, new)
 
 
-def _walk(settings: Settings) -> Iterator[tuple[str, dataclasses.Field, object]]:
+def _walk(settings: Settings) -> Iterator[tuple[str, Spec, object]]:
     for outer in dataclasses.fields(settings):
         value = getattr(settings, outer.name)
         if dataclasses.is_dataclass(value):
@@ -129,31 +133,31 @@ def _place(name: str) -> tuple[str, str]:
     return (places | former)[name]
 
 
-def _put(values: dict, section: str, name: str, text: str) -> None:
+def _put(values: dict[str, Any], section: str, name: str, text: str) -> None:
     target = values.setdefault(section, {}) if section else values
     if not isinstance(target, dict):
         raise SettingsError(f"{section} is a section, written [{section}]")
     target[name] = text
 
 
-def _build(cls: type, values: dict, section: str) -> object:
-    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+def _build(cls: type[T], values: dict[str, Any], section: str) -> T:
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in specs:
             raise SettingsError(f"unknown setting {_dotted(section, name)}{nearest(name, specs)}")
     return cls(**{name: _value(specs[name], value, section) for name, value in values.items()})
 
 
-def _value(spec: dataclasses.Field, value: object, section: str) -> object:
+def _value(spec: Spec, value: object, section: str) -> object:
     name = _dotted(section, spec.name)
     if dataclasses.is_dataclass(spec.type):
         if not isinstance(value, dict):
             raise SettingsError(f"{name} is a section, written [{name}]")
-        return _build(spec.type, value, spec.name)
+        return _build(spec.type, value, spec.name)  # type: ignore[arg-type]
     return _checked(spec, _typed(spec.type, value, name), name)
 
 
-def _typed(kind: object, value: object, name: str) -> object:
+def _typed(kind: Any, value: Any, name: str) -> object:
     if kind == tuple[str, ...]:
         items = value.split(";") if isinstance(value, str) else value
         if isinstance(items, list) and all(isinstance(item, str) for item in items):
@@ -164,27 +168,29 @@ def _typed(kind: object, value: object, name: str) -> object:
         return _number(kind, value, name)
     elif type(value) is kind:
         return value
-    return _refuse(kind, value, name)
+    _reject(kind, value, name)
 
 
-def _number(kind: type, value: int | float | str, name: str) -> int | float:
+def _number(kind: type[int] | type[float], value: int | float | str, name: str) -> int | float:
     try:
         number = kind(value)
     except (ValueError, OverflowError):
-        _refuse(kind, value, name)
+        _reject(kind, value, name)
     exact = isinstance(value, str) or number == value
-    return number if exact and math.isfinite(number) else _refuse(kind, value, name)
+    if not exact or not math.isfinite(number):
+        _reject(kind, value, name)
+    return number
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _refuse(kind: object, value: object, name: str) -> None:
+def _reject(kind: Any, value: object, name: str) -> NoReturn:
     raise SettingsError(f"{name} is {value!r}, not {_KINDS.get(kind, 'a list of texts')}")
 
 
-def _checked(spec: dataclasses.Field, value: object, name: str) -> object:
+def _checked(spec: Spec, value: Any, name: str) -> object:
     minimum, maximum, choices = (spec.metadata[key] for key in ("minimum", "maximum", "choices"))
     if choices and value not in choices:
         raise SettingsError(f"{name} is {value!r}{nearest(str(value), choices)}; it may be {', '.join(choices)}")

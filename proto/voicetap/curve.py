@@ -52,7 +52,7 @@ class Curve:
             raise SettingsError(f"curve_dir {directory}: {error} (`voicetap keys DIR` makes the keys)") from None
 
     @contextmanager
-    def authenticator(self, context: zmq.Context) -> Iterator[None]:
+    def authenticator(self, context: "zmq.Context[zmq.Socket[bytes]]") -> Iterator[None]:
         """Accepts our own key and, on links without CURVE, every process that may open the socket file."""
         from zmq.auth.thread import (
             ThreadAuthenticator,  # imports asyncio: would cost 20 ms of every start without CURVE
@@ -66,7 +66,7 @@ class Curve:
         finally:
             authenticator.stop()
 
-    def apply(self, socket: zmq.Socket, server: bool) -> None:
+    def apply(self, socket: "zmq.Socket[bytes]", server: bool) -> None:
         socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
         if server:
             socket.curve_server = True

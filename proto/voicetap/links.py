@@ -106,5 +106,5 @@ _TOPICS = {
 def topic_of(message: object) -> str:
     """The PUB/SUB topic of a message: `transcript.final/kitchen`; the bare type for messages without a source."""
     if kind := _TOPICS.get(type(message)):
-        return f"{kind}/{message.source}"
+        return f"{kind}/{message.source}"  # type: ignore[attr-defined]
     return type_name(type(message))

@@ -3,10 +3,20 @@
 `[vad] threshold` in voicetap.toml is VOICETAP_VAD_THRESHOLD in the environment, and --help's default.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
-def setting(default, doc, *, minimum=None, maximum=None, choices=None, formerly=""):
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    formerly: str = "",
+) -> Any:
     """A field of a settings class: its default, its meaning, what it may be, and its name in the version before."""
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
     return field(default=default, metadata={"doc": doc, "formerly": formerly, **limits})

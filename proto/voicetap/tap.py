@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import cast
 
 from . import links
 from .bus import Bus
@@ -39,7 +40,8 @@ _TOPICS = {
     "events": ("speech.started/", "speech.stopped/", "status/"),
 }
 
-TapMessage = Entry | Interim | SpeechStarted | SpeechStopped | Status
+_Live = Interim | SpeechStarted | SpeechStopped | Status
+TapMessage = Entry | _Live
 
 
 class Tap:
@@ -103,7 +105,7 @@ class Tap:
     @property
     def next_seq(self) -> int | None:
         """The `journal_seq` of the next entry; None before it is known."""
-        return next((message.journal_seq for message, after in self._ready if after), self._next_seq)
+        return next((after.next_seq - 1 for _, after in self._ready if after), self._next_seq)
 
     def __iter__(self) -> Iterator[TapMessage]:
         """Blocks until there is a message; never ends."""
@@ -132,13 +134,13 @@ class Tap:
         self._ack()
         self._history_end_seq = None
         progress_s = time.monotonic()
-        while self._history_end_seq is None or self._next_seq < self._history_end_seq:
+        while self._history_end_seq is None or self._next_seq is None or self._next_seq < self._history_end_seq:
             before = (self._next_seq, self._history_end_seq)
             self._request_history()
             self._bus.wait(0.05)
             self._receive()
             while self._ready:
-                yield self._deliver()
+                yield cast(Entry, self._deliver())
                 self._ack()
             if (self._next_seq, self._history_end_seq) != before:
                 progress_s = time.monotonic()
@@ -171,8 +173,8 @@ class Tap:
             self._on_head(message.journal_id, message.first_seq, message.head_seq)
         elif isinstance(message, _ENTRIES):
             self._on_entry(message)
-        elif self._matches_source(message):
-            self._ready.append((message, None))
+        elif self._matches_source(live := cast(_Live, message)):
+            self._ready.append((live, None))
 
     def _on_entry(self, entry: Entry) -> None:
         if self._position_store and not self._has_journal_id:
@@ -194,7 +196,7 @@ class Tap:
             self._ready.append((entry, None))
 
     def _release(self) -> None:
-        while (entry := self._ahead.pop(self._next_seq, None)) is not None:
+        while self._next_seq is not None and (entry := self._ahead.pop(self._next_seq, None)):
             self._next_seq += 1
             if entry.utterance_id in self._unnumbered:
                 self._unnumbered.remove(entry.utterance_id)
@@ -221,13 +223,13 @@ class Tap:
 
     def _skip_to(self, first_seq: int) -> None:
         """Skips entries that retention has deleted."""
-        if self._next_seq < first_seq:
+        if self._next_seq is not None and self._next_seq < first_seq:
             self._next_seq = first_seq
             self._release()
 
     def _request_history(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._requested_s >= REQUEST_PERIOD_S:
+        if self._next_seq is not None and now_s - self._requested_s >= REQUEST_PERIOD_S:
             self._requested_s = now_s
             self._history.send(HistoryRequest(requester=self._name, since=self._next_seq, limit=HISTORY_LIMIT))
 

@@ -4,9 +4,15 @@ import logging
 import os
 import stat
 import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:  # generic for type checkers only
+    _StreamHandler = logging.StreamHandler
 
 
-class _NonBlockingHandler(logging.StreamHandler):
+class _NonBlockingHandler(_StreamHandler):
     """Drops a line when the pipe is full, so that a frozen supervisord does not freeze its children."""
 
     def handleError(self, record: logging.LogRecord) -> None:

@@ -97,8 +97,12 @@ class Node:
 
     def close(self, end: Sender | Receiver) -> None:
         """Closes one socket early; its drop counts are kept."""
-        (self._senders if isinstance(end, Sender) else self._receivers).remove(end)
-        self.drops += end.drops if isinstance(end, Sender) else end.rejected
+        if isinstance(end, Sender):
+            self._senders.remove(end)
+            self.drops += end.drops
+        else:
+            self._receivers.remove(end)
+            self.drops += end.rejected
         self._bus.close(end)
 
     def watch(self, fd: int) -> None:
