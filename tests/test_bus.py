@@ -243,6 +243,24 @@ def test_a_stranger_who_knows_the_public_key_stays_outside(bus, settings, keys):
         assert not receiver.socket.poll(100)
 
 
+def test_ipv6_can_be_bound(bus, settings):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        address = f"tcp://[::1]:{free.getsockname()[1]}"
+    ours = dataclasses.replace(settings, addresses=(f"history={address}",))
+    receiver = bus("journal", ours).receiver(links.HISTORY)
+    bus("app", ours).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
+
+
+def test_an_abstract_socket_has_no_file(bus, settings, runtime_dir):
+    ours = dataclasses.replace(settings, addresses=(f"history=ipc://@{runtime_dir.name}",))
+    journal = bus("journal", ours)
+    receiver = journal.receiver(links.HISTORY)
+    bus("app", ours).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
+    assert journal.removed_socket_file() is None and list(runtime_dir.iterdir()) == []
+
+
 def test_with_keys_the_socket_files_work_as_before(bus, settings, keys):
     ours = dataclasses.replace(settings, curve_dir=keys("ours"))
     receiver = bus("journal", ours).receiver(links.HISTORY)

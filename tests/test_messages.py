@@ -172,3 +172,9 @@ def test_the_largest_messages_fit_their_links():
     head = JournalHead(journal_id="j", first_seq=1, next_seq=1, committed=utterances, highest=utterances)
     for message, link in ((frame, links.AUDIO), (job, links.JOBS), (report, links.WORKERS), (head, links.COMMITS)):
         assert decode(encode(message), link.max_bytes) == message
+
+
+def test_every_entry_has_a_text_to_print_which_is_not_on_the_wire_where_it_is_empty():
+    here = {"utterance_id": id_of(1), "source": "mic", "start_s": 0.0, "end_s": 1.0, "wall_ns": 1, "reason": "overrun"}
+    for entry in (messages.Gap(**here), messages.Failed(**here)):
+        assert entry.text == "" and "text" not in codec.as_wire(entry)

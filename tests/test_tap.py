@@ -230,3 +230,12 @@ def test_a_tap_may_be_closed_twice(settings):
     tap = Tap(settings=settings)
     tap.close()
     tap.close()
+
+
+def test_a_history_without_since_is_empty_and_ends(spawn, settings, results):
+    spawn(JOURNAL)
+    results.send(final(1))
+    with Tap(since=1, settings=settings) as tap:
+        take(tap, 1)
+    with Tap(settings=settings) as tap:
+        assert list(tap.history()) == []

@@ -134,6 +134,7 @@ class Bus:
             self._context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             self._context.setsockopt(zmq.RECONNECT_IVL_MAX, 0)
             self._context.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+            self._context.setsockopt(zmq.IPV6, 1)  # without it tcp://[::1] cannot be bound; IPv4 works with it too
             self._context.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN.encode())
             if self._curve:
                 stack.enter_context(self._curve.authenticator(self._context))
@@ -223,7 +224,7 @@ class Bus:
         except zmq.ZMQError as error:
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else SettingsError
             raise kind(f"{link.full_name} cannot be bound to {address}: {zmq.strerror(error.errno or 0)}") from None
-        if address.startswith("ipc://"):
+        if address.startswith("ipc://") and not address.startswith("ipc://@"):  # the abstract namespace has no files
             path = Path(address.removeprefix("ipc://"))
             self._socket_files[path] = path.stat().st_ino
 

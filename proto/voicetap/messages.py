@@ -254,6 +254,11 @@ class Failed:
     is_final: bool = True
     journal_seq: int = 0
 
+    @property
+    def text(self) -> str:
+        """Empty: every entry has a text, so that a reader may print any of them."""
+        return ""
+
 
 @message
 class Gap:
@@ -266,6 +271,11 @@ class Gap:
     wall_ns: int
     reason: str  # device_lost, capture_restart, overflow, overrun, stopped; cuts_lost: nobody knows since when
     journal_seq: int = 0
+
+    @property
+    def text(self) -> str:
+        """Empty: every entry has a text, so that a reader may print any of them."""
+        return ""
 
 
 Entry = Final | Failed | Gap

@@ -102,6 +102,14 @@ class Tap:
         """Closes the sockets. May be called again."""
         self._stack.close()
 
+    def fileno(self) -> int:
+        """A descriptor for select, poll or an event loop: readable when something was received.
+
+        It is edge-triggered, as ZeroMQ's is: call `next(timeout_s=0)` until None first, whenever it is readable, and
+        twice a second, because missing entries are requested by `next`.
+        """
+        return self._transcript.socket.fileno()
+
     @property
     def next_seq(self) -> int | None:
         """The `journal_seq` of the next entry; None before it is known."""
