@@ -127,7 +127,7 @@ def decided_s(around: Neighbours) -> float:
 
 def test_a_silent_worker_loses_its_job_to_the_other(around, spawn):
     around.workers["w1"].answers = around.workers["w2"].answers = False
-    spawn("voicetap_vad", vad_lease_s=0.3)
+    spawn("voicetap_vad", vad_lease_s=0.75)
     around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
     around.pump(lambda: around.all_jobs, "somebody has it")
     lazy, other = sorted(around.workers.values(), key=lambda worker: -len(worker.jobs))
@@ -139,7 +139,7 @@ def test_a_silent_worker_loses_its_job_to_the_other(around, spawn):
 def test_a_worker_that_goes_on_reporting_keeps_its_job(around, spawn):
     slow = around.workers["w1"] = Worker("w1", answers=False)
     around.workers["w2"].reports = False
-    spawn("voicetap_vad", vad_lease_s=0.2)
+    spawn("voicetap_vad", vad_lease_s=0.75)
     around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
     around.pump(lambda: slow.jobs, "it has the job")
     until_s = time.monotonic() + 0.8

@@ -14,7 +14,7 @@ from typing import cast
 from . import links
 from .bus import Bus
 from .codec import UtteranceId
-from .config import load
+from .config import load_for_client
 from .messages import (
     Entry,
     Failed,
@@ -87,7 +87,7 @@ class Tap:
                 self._position_store = PositionStore(durable)
                 stack.callback(self._position_store.close)
                 self.journal_id, self._next_seq = self._position_store.load() or Position(next_seq=since or 1)
-            self._bus = stack.enter_context(Bus("app", settings or load()))
+            self._bus = stack.enter_context(Bus("app", settings or load_for_client()))
             self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
             self._history = self._bus.sender(links.HISTORY)
             self._stack = stack.pop_all()
