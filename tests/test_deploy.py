@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from voicetap import config
-from voicetap_watchdog import ending, supervise
+from voicetap.service import shutdown
+from voicetap_watchdog import supervise
 from voicetap_watchdog.box import PROGRAMS, Box
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ def test_a_program_is_never_given_up_but_for_its_configuration(name):
     section = program(name)
     assert (section["autorestart"], section["exitcodes"], section["startsecs"]) == ("unexpected", "78", "0")
     assert section["stopasgroup"] == section["killasgroup"] == "true"
-    assert int(section["stopwaitsecs"]) < ending.STOP_S
+    assert int(section["stopwaitsecs"]) == shutdown.STOPWAITSECS[name]
 
 
 def test_supervisord_is_told_of_no_device_as_a_file_of_its_own():
@@ -118,7 +119,7 @@ def test_every_container_is_confined_and_comes_back():
         assert "runtime:/run/voicetap" in service["volumes"], name
         assert not {"ports", "privileged", "cap_add", "devices"} & set(service), name
         assert service["network_mode"] == ("bridge" if name.startswith("transcribe") else "none"), name
-        assert int(service["stop_grace_period"].rstrip("s")) > ending.STOP_S, name
+        assert int(service["stop_grace_period"].rstrip("s")) > shutdown.BUNDLE_STOP_S, name
 
 
 def test_every_volume_is_declared():

@@ -14,6 +14,7 @@ from pathlib import Path
 from voicetap import Tap, config
 from voicetap.errors import EX_CONFIG, AddressInUse
 from voicetap.messages import Entry
+from voicetap.service import shutdown
 from voicetap.service.locks import Lock, is_held
 from voicetap.tap import TapMessage
 
@@ -25,7 +26,6 @@ from .supervisord import Supervisord
 
 LOCK_NAME = "bundle"
 START_S = 120.0  # a model may have to be fetched first
-STOP_S = 10.0  # the promise is 5; what is not gone then is killed
 LOOK_EVERY_S = 0.25  # at what supervisord says, while starting
 TURN_S = 0.1
 
@@ -210,7 +210,7 @@ class Bundle:
             if not self.stop_asked:
                 self.ask_to_stop()
             try:
-                self._process.wait(STOP_S)
+                self._process.wait(shutdown.BUNDLE_KILL_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # every program is tied to the life of its parent
                 self._process.wait()

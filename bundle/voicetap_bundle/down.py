@@ -9,12 +9,12 @@ import click
 
 from voicetap import Tap, config
 from voicetap.service.locks import Lock, is_held
+from voicetap.service.shutdown import BUNDLE_KILL_S
 
 from .box import LOCK_NAME, BundleError
 from .untranscribed import Untranscribed
 
 EXIT_NOTHING_RUNS = 3
-STOP_S = 10.0
 TURN_S = 0.05
 
 
@@ -30,11 +30,11 @@ def down_command() -> None:
     with Tap(settings=settings) as tap:
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)  # whoever froze it
-        deadline_s = time.monotonic() + STOP_S
+        deadline_s = time.monotonic() + BUNDLE_KILL_S
         while is_held(runtime_dir, LOCK_NAME):
             untranscribed.hear(tap.next(timeout_s=TURN_S))
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"process {pid} has not stopped within {STOP_S:g} s")
+                raise TimeoutError(f"process {pid} has not stopped within {BUNDLE_KILL_S:g} s")
         while (heard := tap.next(timeout_s=0)) is not None:
             untranscribed.hear(heard)
     if untranscribed.count:

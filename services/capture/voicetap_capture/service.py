@@ -28,8 +28,6 @@ from .ring import Ring
 
 HEAD_S = 0.1
 STOP_TURN_S = 0.05
-STOP_MAX_S = 2.2  # for what was said to be committed; supervisord waits a little longer
-CLOSE_S = 0.5
 
 
 class Source(Protocol):
@@ -90,7 +88,7 @@ class Service:
         if bundle_stops:
             self._say_goodbye()
         # all is said: closing a device of a sound server that is stopped, which never returns, may end like this
-        faulthandler.dump_traceback_later(CLOSE_S, exit=True)
+        faulthandler.dump_traceback_later(shutdown.CAPTURE_CLOSE_S, exit=True)
 
     def _end(self) -> None:
         if self._ended_s is None:
@@ -101,7 +99,7 @@ class Service:
 
     def _say_goodbye(self) -> None:
         drained = ("drained", self._ring.next_seq)
-        while self._reader != drained and time.monotonic() < self._ended_s + STOP_MAX_S:
+        while self._reader != drained and time.monotonic() < self._ended_s + shutdown.CAPTURE_DRAIN_S:
             self._next_head_s = 0.0
             self._announce("stopping", "")
             self._node.beat()

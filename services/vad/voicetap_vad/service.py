@@ -39,9 +39,6 @@ from .pace import Pace
 GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
 TURN_S = 0.05  # the longest wait: leases and requests have deadlines
 STATE_S = 0.1
-STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
-DRAIN_S = 2.4  # of the 5 s in which the whole bundle stops
-GIVE_UP_S = 0.3  # for journal to hear of what has no text by then
 _WORKER = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
 
 log = logging.getLogger("vad")
@@ -207,14 +204,15 @@ class Service:
         self._look_for_the_end(now_s)
         is_last = self._ending_s is not None
         listeners = self._listeners.values()
-        self._turn_while(lambda: not all(listener.is_over for listener in listeners), now_s + STOPPING_PATIENCE_S)
+        sources_s = now_s + shutdown.VAD_SOURCES_S
+        self._turn_while(lambda: not all(listener.is_over for listener in listeners), sources_s)
         if is_last:
             self._end(listener for listener in listeners if not listener.is_over)
-        self._turn_while(self._is_delivering, (self._ending_s or now_s) + DRAIN_S)
+        self._turn_while(self._is_delivering, (self._ending_s or now_s) + shutdown.VAD_DRAIN_S)
         if is_last:
             self._end(listener for listener in listeners if listener.state().state != "drained")
             self._give_up()
-            self._turn_while(self._is_delivering, time.monotonic() + GIVE_UP_S)
+            self._turn_while(self._is_delivering, time.monotonic() + shutdown.VAD_FAIL_S)
         self._show_states()
         self._look_for_the_end(now_s)
         self._node.beat_now()

@@ -18,10 +18,6 @@ from .box import Box
 from .rpc import Supervisord, Unreachable
 
 POKE_S = 0.02  # while supervisord starts or stops its programs
-STOP_S = 4.5  # of the five seconds that a stop may take; what still runs then is killed
-DRAIN_S = 3.0  # of them, for what was said to be committed
-SETTLE_S = 1.5  # for the programs of a container that are just being started
-DYING_S = 0.4  # from SIGKILL to the end of a process
 
 
 class Ending:
@@ -43,7 +39,7 @@ class Ending:
 
     def stop(self) -> None:
         """Returns when nobody is left."""
-        deadline_s, awake = time.monotonic() + STOP_S, True
+        deadline_s, awake = time.monotonic() + shutdown.SUPERVISE_STOP_S, True
         self._thaw()
         if self._box.programs:
             self._settle()
@@ -58,7 +54,7 @@ class Ending:
                 self._child.kill()  # and its children die with it
             awake = awake and self._poke()
             self._wait(POKE_S)
-        gone_s = time.monotonic() + DYING_S
+        gone_s = time.monotonic() + shutdown.KILLED_EXIT_S
         while self._orphans() and time.monotonic() < gone_s:
             self._wait(POKE_S)
 
@@ -81,7 +77,7 @@ class Ending:
 
     def _drain(self) -> None:
         """Until vad says that all that was heard is committed. Who dies meanwhile comes back, and takes part."""
-        deadline_s = time.monotonic() + DRAIN_S
+        deadline_s = time.monotonic() + shutdown.SUPERVISE_DRAIN_S
         with contextlib.suppress(*Unreachable):
             while (
                 not self._is_urgent()
@@ -103,7 +99,7 @@ class Ending:
 
     def _settle(self) -> None:
         """What died a moment ago comes back first: to end what is being said takes all of them."""
-        deadline_s = time.monotonic() + SETTLE_S
+        deadline_s = time.monotonic() + shutdown.SUPERVISE_SETTLE_S
         with contextlib.suppress(*Unreachable):
             while not self._is_urgent() and time.monotonic() < deadline_s and not self._is_settled():
                 self._rpc.poke()
