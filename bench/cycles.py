@@ -29,7 +29,7 @@ from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.service.launch import NO_TELEMETRY
 from voicetap_bundle import Bundle
-from voicetap_watchdog.box import STATE
+from voicetap_watchdog.layout import STATE_PATTERNS
 
 START_S, STOP_S = 30.0, 5.0
 SPEECH = Path(__file__).parents[1] / "tests/data/speech.wav"
@@ -41,7 +41,7 @@ SERVICES = {  # by program: what to start. Alone, each beats as soon as it can w
     "watchdog": ("voicetap_watchdog", "watchdog"),
 }
 # What a service started by hand rightly leaves: the state its successor goes on from, and what supervise removes.
-KEPT = (*STATE, "watchdog.pulse")
+KEPT = (*STATE_PATTERNS, "watchdog.pulse")
 _COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored|ERROR|leaked")
 
 

@@ -50,8 +50,7 @@ def _state(beat: Beat | None, program: Program | None) -> str:
 
 def _restarts(name: str, runtime_dir: str) -> int:
     """Of the ten starts that restart_backoff remembers, those after the first."""
-    command = f"voicetap {name} watchdog" if name == "watchdog" else f"voicetap {name}"
-    return max(0, len(restart_backoff.starts_of(runtime_dir, command)) - 1)
+    return max(0, len(restart_backoff.starts_of(runtime_dir, name)) - 1)
 
 
 def _sources(beats: Beats) -> list[dict]:

@@ -1,11 +1,12 @@
-"""The simulated host's supervisord: keeps every program running, as fast as the watchdog pokes it."""
+"""The simulated host's supervisord: keeps every program running, as fast as the watchdog wakes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from voicetap.errors import EX_CONFIG
 from voicetap.service import restart_backoff
-from voicetap_watchdog.judge import EX_CONFIG, Listing
+from voicetap_watchdog.liveness import ProcessInfo
 
 from .process import Process, Shell
 
@@ -64,18 +65,18 @@ class Host:
         """The programs that the watchdog watches."""
         return [name for name, program in self.programs.items() if program.service not in (WATCHDOG, APP)]
 
-    def listing(self) -> tuple[Listing, ...]:
-        return tuple(self._listing(self.programs[name]) for name in self.names())
+    def processes(self) -> tuple[ProcessInfo, ...]:
+        return tuple(self._info(self.programs[name]) for name in self.names())
 
     def kill(self, name: str, pid: int) -> None:
         if (process := self.process(name)) and process.pid == pid:
             self._world.witness.count("killed by the watchdog")
             process.kill()
 
-    def _listing(self, program: Program) -> Listing:
+    def _info(self, program: Program) -> ProcessInfo:
         pid = program.process.pid if program.process else 0
         age_s = self._world.timeline.now_s - program.starts_s[-1]
-        return Listing(program.name, program.state, pid, program.exit_status, age_s)
+        return ProcessInfo(program.name, program.state, pid, program.exit_status, age_s)
 
     def _exited(self, process: Process, status: int) -> None:
         program = self.programs[process.name]

@@ -16,7 +16,7 @@ from voicetap_journal.journal import Journal as JournalService
 from voicetap_journal.store import Store
 from voicetap_transcribe.worker import Worker
 from voicetap_vad.service import Service as VadService
-from voicetap_watchdog.judge import Beat, Judge, Kill, Listed, Start, Tick
+from voicetap_watchdog.liveness import HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
 
 from . import device
 from .decoder import Decoder
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .world import App, Source
 
-POLL_S = 0.25  # more often than the judge calls late
+POLL_S = 0.25  # within the watchdog's LATE_S
 ENTRIES = (Final, Failed, Gap)
 
 
@@ -102,37 +102,38 @@ class Journal:
 
 
 class Watchdog:
-    """The judge, with the host's list of processes and the heartbeats; and the hand that kills."""
+    """A LivenessMonitor with the host's list of processes and the heartbeats; its kills are the host's."""
 
     def __init__(self, process: "Process"):
         self._world = process.world
-        self._judge = Judge(**asdict(process.world.settings.watchdog))
+        self._monitor = LivenessMonitor(**asdict(process.world.settings.watchdog))
         self._node = process.node
         process.node.state = "ready"
         self._beats = [self._node.receiver(links.HEARTBEAT.of(name)) for name in self._world.host.names()]
-        self._next_look_s = 0.0
+        self._next_list_s = 0.0
 
     def turn(self) -> float:
         now_s = self._world.timeline.now_s
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + 1.0
-            self._act(self._judge.step(Listed(self._world.host.listing()), now_s))
+        if now_s >= self._next_list_s:
+            self._next_list_s = now_s + 1.0
+            self._apply(self._monitor.step(ProcessList(self._world.host.processes()), now_s))
         for receiver in self._beats:
             for beat in receiver:
-                self._judge.step(Beat(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9), now_s)
-        self._act(self._judge.step(Tick(), now_s))
+                received = HeartbeatReceived(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9)
+                self._monitor.step(received, now_s)
+        self._apply(self._monitor.step(Tick(), now_s))
         return POLL_S
 
     def drain(self) -> None:
         """Nothing is left to do."""
 
-    def _act(self, effects: list) -> None:
-        for effect in effects:
-            if isinstance(effect, Kill):
-                self._world.host.kill(effect.name, effect.pid)
-                self._next_look_s = 0.0
-            elif isinstance(effect, Start):
-                self._world.host.start(effect.name)
+    def _apply(self, actions: list) -> None:
+        for action in actions:
+            if isinstance(action, Kill):
+                self._world.host.kill(action.name, action.pid)
+                self._next_list_s = 0.0
+            elif isinstance(action, Start):
+                self._world.host.start(action.name)
 
 
 class Reader:

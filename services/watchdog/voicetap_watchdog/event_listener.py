@@ -1,7 +1,7 @@
-"""supervisord's event listener protocol on stdin and stdout: it tells us that some program changed its state.
+"""supervisord's event listener protocol on stdin and stdout: an event means that some program changed its state.
 
-What changed is not read out of the event: the list of programs is asked for, and is the whole truth even when
-events were discarded.
+The content of an event is not parsed. The list of programs is polled instead: it is complete even after events were
+discarded.
 """
 
 import os
@@ -10,15 +10,15 @@ READY = b"READY\n"
 OK = b"RESULT 2\nOK"
 
 
-class Listener:
-    """Reads events as they come, never waiting for the rest of one."""
+class EventListener:
+    """Reads events as they arrive, without blocking on an incomplete one."""
 
     def __init__(self, fd: int, out_fd: int):
         self.fd = fd
         self._out_fd = out_fd
         self._buffer = b""
 
-    def __enter__(self) -> "Listener":
+    def __enter__(self) -> "EventListener":
         self._write(READY)
         return self
 
@@ -26,17 +26,18 @@ class Listener:
         self._buffer = b""
 
     def read(self) -> int:
-        """How many events came, each answered. Raises EOFError when supervisord is gone."""
+        """Acknowledges the events that have arrived, and returns how many. Raises EOFError when supervisord exits."""
         if not (data := os.read(self.fd, 65536)):
             raise EOFError("supervisord closed the event stream")
         self._buffer += data
         count = 0
-        while self._take():
+        while self._drop_event():
             self._write(OK + READY)
             count += 1
         return count
 
-    def _take(self) -> bool:
+    def _drop_event(self) -> bool:
+        """Removes one complete event from the buffer."""
         header, newline, rest = self._buffer.partition(b"\n")
         if not newline:
             return False
@@ -48,4 +49,4 @@ class Listener:
         return True
 
     def _write(self, data: bytes) -> None:
-        os.write(self._out_fd, data)  # a few bytes into a pipe that supervisord empties
+        os.write(self._out_fd, data)  # a few bytes into a pipe that supervisord empties: does not block
