@@ -79,7 +79,7 @@ def heard_by_bundle(
     sources = [f"{track.name}=file:{track.write(directory)}" for track in tracks]
     finals = defaultdict(list)
     with Bundle(sources, engine=options.engine, model=options.model, pace="max", settings=settings(options)) as box:
-        for entry in box.listen(once=True):
+        for entry in box.messages(once=True):
             if isinstance(entry, Final):
                 finals[entry.source].append(entry)
     (model,) = {f"{final.engine} {final.model}" for of in finals.values() for final in of if final.engine}

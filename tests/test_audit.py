@@ -14,23 +14,31 @@ from rig.processes import eventually
 from voicetap.codec import decode, encode
 from voicetap.messages import FRAME_SAMPLES
 from voicetap_bundle import Bundle
-from voicetap_bundle.accounts import Books, Claim, Run, claim_of, sequence_violations, summary, violations
 from voicetap_bundle.audit import audit
+from voicetap_bundle.reconciliation import (
+    FrameRun,
+    NumberedSpan,
+    StreamRecords,
+    sequence_violations,
+    span_of,
+    summary,
+    violations,
+)
 from voicetap_capture.ring import Ring
 from voicetap_capture.survey import survey_all
 
 F = FRAME_SAMPLES
 
 
-def entry(number: int, first: int, last: int, kind: str = "entry") -> Claim:
+def entry(number: int, first: int, last: int, kind: str = "entry") -> NumberedSpan:
     """Of frames `first` to `last`, not included."""
-    return Claim(number, kind, first * F, last * F)
+    return NumberedSpan(number, kind, first * F, last * F)
 
 
-GOOD = Books(
+GOOD = StreamRecords(
     "mic",
     "ab",
-    runs=(Run(20, 20 * F, 30), Run(50, 60 * F, 40)),  # frames 0 to 20 were overwritten, 10 never captured
+    runs=(FrameRun(20, 20 * F, 30), FrameRun(50, 60 * F, 40)),  # frames 0 to 20 were overwritten, 10 never captured
     decided_seq=80,
     decided_to=90 * F,
     last_number=4,
@@ -49,40 +57,46 @@ def test_what_adds_up_is_summed_up():
 
 
 @pytest.mark.parametrize(
-    "books",
+    "records",
     [
-        replace(GOOD, last_number=5, cuts=(entry(5, 82, 82, "open"),)),
-        replace(GOOD, last_number=5, cuts=(entry(5, 82, 88, "speech"),)),
-        replace(GOOD, cuts=(entry(4, 70, 80, "speech"),)),  # committed a moment ago
-        replace(GOOD, cuts=(entry(4, 70, 70, "open"),)),
+        replace(GOOD, last_number=5, segments=(entry(5, 82, 82, "open"),)),
+        replace(GOOD, last_number=5, segments=(entry(5, 82, 88, "speech"),)),
+        replace(GOOD, segments=(entry(4, 70, 80, "speech"),)),  # committed a moment ago
+        replace(GOOD, segments=(entry(4, 70, 70, "open"),)),
         replace(GOOD, entries=(*GOOD.entries, entry(5, 91, 95))),  # decided a moment ago
-        replace(GOOD, entries=(entry(1, 5, 10), *GOOD.entries[2:]), cuts=(entry(2, 22, 30, "speech"),)),
-        replace(GOOD, entries=GOOD.entries[:1], cuts=(entry(2, 22, 30, "speech"),), runs=()),  # 3 and 4 wait for 2
-        replace(GOOD, entries=GOOD.entries[1:], is_retired=True),
-        replace(GOOD, entries=(), is_retired=True, runs=()),
+        replace(GOOD, entries=(entry(1, 5, 10), *GOOD.entries[2:]), segments=(entry(2, 22, 30, "speech"),)),
+        replace(GOOD, entries=GOOD.entries[:1], segments=(entry(2, 22, 30, "speech"),), runs=()),  # 3 and 4 wait for 2
+        replace(GOOD, entries=GOOD.entries[1:], has_expired_entries=True),
+        replace(GOOD, entries=(), has_expired_entries=True, runs=()),
         replace(GOOD, entries=(*GOOD.entries[:3], entry(4, 45, 70)), decided_to=90 * F),  # bridges the gap
     ],
 )
-def test_what_is_still_going_on_adds_up_too(books: Books):
-    assert violations(books) == []
+def test_what_is_still_going_on_adds_up_too(records: StreamRecords):
+    assert violations(records) == []
 
 
 @pytest.mark.parametrize(
-    ("books", "complaint"),
+    ("records", "complaint"),
     [
         (replace(GOOD, entries=GOOD.entries[:2] + GOOD.entries[3:]), "mic/ab/3: no entry"),
         (replace(GOOD, entries=GOOD.entries[1:]), "mic/ab/1: no entry"),
         (replace(GOOD, last_number=5), "mic/ab/5: no entry"),
         (replace(GOOD, entries=(*GOOD.entries, entry(4, 70, 80))), "mic/ab/4: 2 entries"),
-        (replace(GOOD, cuts=(entry(4, 71, 80, "speech"),)), "mic/ab/4: the journal has"),
-        (replace(GOOD, cuts=(entry(4, 70, 79, "speech"),)), "mic/ab/4: the journal has"),
+        (replace(GOOD, segments=(entry(4, 71, 80, "speech"),)), "mic/ab/4: the journal has"),
+        (replace(GOOD, segments=(entry(4, 70, 79, "speech"),)), "mic/ab/4: the journal has"),
         (replace(GOOD, entries=(*GOOD.entries[:3], entry(4, 28, 80))), "mic/ab/4: 14336-40960 begins before"),
         (replace(GOOD, decided_to=79 * F), "mic/ab/4: 35840-40960 does not fit"),
         (replace(GOOD, entries=(*GOOD.entries, entry(5, 82, 95))), "mic/ab/5: 41984-48640 does not fit"),
         (replace(GOOD, damaged=(33,)), "mic/ab: frame 33 is damaged"),
-        (replace(GOOD, runs=(GOOD.runs[0], Run(50, 49 * F, 40))), "mic/ab: frame 50 lies at"),
-        (replace(GOOD, entries=(*GOOD.entries[:3], Claim(4, "entry", 70 * F + 1, 80 * F))), "cuts through a frame"),
-        (replace(GOOD, entries=(*GOOD.entries[:3], Claim(4, "entry", 70 * F, 80 * F - 1))), "cuts through a frame"),
+        (replace(GOOD, runs=(GOOD.runs[0], FrameRun(50, 49 * F, 40))), "mic/ab: frame 50 lies at"),
+        (
+            replace(GOOD, entries=(*GOOD.entries[:3], NumberedSpan(4, "entry", 70 * F + 1, 80 * F))),
+            "cuts through a frame",
+        ),
+        (
+            replace(GOOD, entries=(*GOOD.entries[:3], NumberedSpan(4, "entry", 70 * F, 80 * F - 1))),
+            "cuts through a frame",
+        ),
         (
             replace(GOOD, entries=(*GOOD.entries[:2], entry(3, 49, 60, "gap"), GOOD.entries[3])),
             "mic/ab/3: the gap 25088-30720 holds sound",
@@ -93,8 +107,8 @@ def test_what_is_still_going_on_adds_up_too(books: Books):
         ),
     ],
 )
-def test_what_does_not_add_up_is_named(books: Books, complaint: str):
-    assert [text for text in violations(books) if complaint in text]
+def test_what_does_not_add_up_is_named(records: StreamRecords, complaint: str):
+    assert [text for text in violations(records) if complaint in text]
 
 
 def test_a_hole_or_a_repetition_in_the_journal_is_named():
@@ -182,7 +196,7 @@ def _forge_cut_list(runtime_dir: Path) -> None:
     with sqlite3.connect(runtime_dir / "journal.sqlite") as database:
         third = decode(database.execute("SELECT body FROM entries WHERE journal_seq = 3").fetchone()[0])
     database.close()
-    claim = claim_of(third)
+    claim = span_of(third)
     span = (0, 1, 0, claim.start - 1, claim.end)
     with sqlite3.connect(path) as database:
         row = (third.utterance_id.stream, 3, "speech", *span, 0, 0, "silence", 0, 0)

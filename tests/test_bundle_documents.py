@@ -6,8 +6,8 @@ import pytest
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Failed, Final, Gap, SpeechStarted, Status
-from voicetap_bundle.documents import document
-from voicetap_bundle.screen import line
+from voicetap_bundle.console import line
+from voicetap_bundle.export import export
 
 
 def final(number: int, text: str, reason: str = "") -> Final:
@@ -34,18 +34,18 @@ ENTRIES = [final(1, "one {two}"), final(2, "", "no_speech"), FAILED, GAP]
 
 
 def test_text_has_a_line_for_each_entry_that_said_something_and_for_missing_words():
-    assert document(ENTRIES, "text") == "one {two}\n[not transcribed: worker_lost]\n[no sound: device_lost]\n"
+    assert export(ENTRIES, "text") == "one {two}\n[not transcribed: worker_lost]\n[no sound: device_lost]\n"
 
 
 def test_json_has_a_line_for_each_entry():
-    rows = [json.loads(row) for row in document(ENTRIES, "json").splitlines()]
+    rows = [json.loads(row) for row in export(ENTRIES, "json").splitlines()]
     assert [row["type"] for row in rows] == ["final", "final", "failed", "gap"]
     assert rows[0]["utterance_id"] == "mic/ab/1"
 
 
 def test_subtitles_have_times():
-    assert document(ENTRIES[:1], "srt").startswith("1\n00:00:01,000 --> 00:00:01,500\none (two)\n")
-    assert document(ENTRIES[:1], "vtt").startswith("WEBVTT\n\n1\n00:00:01.000 --> 00:00:01.500\none (two)\n")
+    assert export(ENTRIES[:1], "srt").startswith("1\n00:00:01,000 --> 00:00:01,500\none (two)\n")
+    assert export(ENTRIES[:1], "vtt").startswith("WEBVTT\n\n1\n00:00:01.000 --> 00:00:01.500\none (two)\n")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_subtitles_have_times():
         (FAILED, "mic ✗ not transcribed: worker_lost"),
         (GAP, "mic ✗ 1.5 s of sound missing: device_lost"),
         (Status(source="mic", state="lost", detail="unplugged", wall_ns=0), "mic · lost (unplugged)"),
-        (Status(source="mic", state="live", detail="", wall_ns=0), "mic · is heard again"),
+        (Status(source="mic", state="live", detail="", wall_ns=0), "mic · is live again"),
     ],
 )
 def test_entries_and_states_are_lines_on_a_screen(message, shown):

@@ -1,25 +1,25 @@
-"""`voicetap status`: whose word counts, that of a heartbeat or that of supervisord."""
+"""`voicetap status`: when the heartbeat counts, and when supervisord's state does."""
 
 import time
 
 import pytest
 
 from voicetap.messages import Heartbeat
-from voicetap_bundle import report
-from voicetap_bundle.beats import FRESH_S, Beat
+from voicetap_bundle import status_report
+from voicetap_bundle.heartbeat_monitor import FRESH_S, ReceivedHeartbeat
 from voicetap_bundle.supervisord import Program
 
 
-class Heard:
-    """Stands for Beats: the last heartbeat of vad, `age_s` old."""
+class FakeHeartbeatMonitor:
+    """Has one heartbeat of vad, `age_s` old; none where `pid` is 0."""
 
     programs = ("vad",)
 
     def __init__(self, pid: int, state: str, age_s: float = 0.1):
-        beat = Heartbeat(service="vad", name="vad", pid=pid, boot_id="b", seq=1, state=state, rss_bytes=9)
-        self.latest = {"vad": Beat(beat, time.monotonic() - age_s, 5.0)} if pid else {}
+        heartbeat = Heartbeat(service="vad", name="vad", pid=pid, boot_id="b", seq=1, state=state, rss_bytes=9)
+        self.latest = {"vad": ReceivedHeartbeat(heartbeat, time.monotonic() - age_s, 5.0)} if pid else {}
 
-    def of(self, name: str) -> None:
+    def fresh(self, name: str) -> None:
         return None
 
 
@@ -28,7 +28,7 @@ def program(pid: int, state: str) -> dict[str, Program]:
 
 
 @pytest.mark.parametrize(
-    ("heard", "programs", "pid", "state"),
+    ("heartbeat", "programs", "pid", "state"),
     [
         ((7, "ready"), program(7, "running"), 7, "ready"),
         ((7, "ready"), program(8, "running"), 8, "starting"),
@@ -39,8 +39,8 @@ def program(pid: int, state: str) -> dict[str, Program]:
         ((7, "ready"), {}, 7, "ready"),
     ],
 )
-def test_a_state_is_that_of_the_process_whose_pid_is_shown(heard, programs, pid, state, tmp_path):
-    [service] = report.status(Heard(*heard), programs, str(tmp_path))["services"]
+def test_a_state_is_that_of_the_process_whose_pid_is_shown(heartbeat, programs, pid, state, tmp_path):
+    [service] = status_report.build(FakeHeartbeatMonitor(*heartbeat), programs, str(tmp_path))["services"]
     assert (service["pid"], service["state"]) == (pid, state)
     assert (service["rss_bytes"] == 9) == (pid == 7)
 
@@ -51,7 +51,7 @@ def test_a_state_is_that_of_the_process_whose_pid_is_shown(heard, programs, pid,
 )
 def test_restarts_are_the_starts_after_the_first(name, file, tmp_path):
     (tmp_path / file).write_text("[1.0, 2.0, 3.0]")
-    heard = Heard(0, "")
-    heard.programs = (name,)
+    heartbeats = FakeHeartbeatMonitor(0, "")
+    heartbeats.programs = (name,)
     programs = {name: Program(name, name, 8, "running", 0, "")}
-    assert report.status(heard, programs, str(tmp_path))["services"][0]["restarts"] == 2
+    assert status_report.build(heartbeats, programs, str(tmp_path))["services"][0]["restarts"] == 2

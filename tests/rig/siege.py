@@ -10,7 +10,7 @@ import psutil
 from voicetap.messages import Entry
 from voicetap_bundle import Bundle, BundleError
 from voicetap_bundle.audit import audit
-from voicetap_bundle.beats import Beats
+from voicetap_bundle.heartbeat_monitor import HeartbeatMonitor
 
 from . import failpoints, judge, nemesis, processes
 from .world import World
@@ -79,7 +79,7 @@ class Siege:
 
     def run(self, attack: Callable[["Siege"], None]) -> list[str]:
         """Attacks, waits until all is healed and delivered, and listens to the end; what never came to its end."""
-        with self.box.tap(since=1) as self._tap, Beats(self.box.settings, self.box.programs) as self._beats:
+        with self.box.tap(since=1) as self._tap, HeartbeatMonitor(self.box.settings, self.box.programs) as self._beats:
             attack(self)
             healed_s = time.monotonic() + HEAL_S
             while not self.box.is_drained():
@@ -101,7 +101,7 @@ class Siege:
                     raise
 
     def _look(self) -> None:
-        self._beats.hear(0)
+        self._beats.poll(0)
         for name, (pid, since_s) in list(self._wounds.items()):
             beat = self._beats.latest[name].message
             if beat.pid != pid and beat.state in ALIVE:

@@ -1,4 +1,4 @@
-"""What may keep voicetap from working on this machine: the checks of `voicetap doctor`, each with its remedy."""
+"""The checks of `voicetap doctor`: conditions on this machine that may keep voicetap from working, with remedies."""
 
 import getpass
 import os
@@ -17,15 +17,15 @@ from voicetap.settings import Settings
 
 from .programs import programs_of
 
-HUB_PATIENCE_S = 3.0
-BUILT_NS = 1_750_000_000 * 10**9  # voicetap is younger than any clock that shows less
-SPARE_BYTES = 50_000_000  # besides the rings: journal, logs
+HUB_TIMEOUT_S = 3.0
+MIN_CLOCK_NS = 1_750_000_000 * 10**9  # June 2025, before voicetap was written: an earlier clock is wrong
+SPARE_BYTES = 50_000_000  # for journal and logs, beside the rings
 SOUND = Path("/dev/snd")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`state`: ok; note (works, but should be known); problem. The last two have a remedy."""
+    """`state`: ok, note (works, but should be read) or problem. The last two have a remedy."""
 
     subject: str
     state: str
@@ -34,6 +34,7 @@ class Finding:
 
 
 def all_checks(settings: Settings, devices: list[dict]) -> Iterator[Finding]:
+    """Runs all checks. `devices` as from `voicetap devices --json`."""
     yield _runtime_dir(settings)
     yield _disk(settings)
     yield from _sources(settings, devices)
@@ -131,7 +132,7 @@ def _model(settings: Settings) -> Finding:
     if Path(model, "model.bin").is_file() or _is_cached(model):
         return Finding("model", "ok", f"{model} is on this machine")
     missing = f"{model} is not on this machine"
-    if not wanted.offline and _hub_answers():
+    if not wanted.offline and _hub_is_reachable():
         return Finding("model", "note", missing, "nothing to do: it is downloaded at the first start")
     state = "note" if wanted.engine == "auto" else "problem"
     why = "offline is set" if wanted.offline else "the hub does not answer"
@@ -146,17 +147,17 @@ def _is_cached(model: str) -> bool:
     return any(cache.glob(f"{folder}/snapshots/*/model.bin"))
 
 
-def _hub_answers() -> bool:
+def _hub_is_reachable() -> bool:
     hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     try:
-        socket.create_connection((hub.hostname, hub.port or 443), HUB_PATIENCE_S).close()
+        socket.create_connection((hub.hostname, hub.port or 443), HUB_TIMEOUT_S).close()
     except OSError:
         return False
     return True
 
 
 def _clock() -> Finding:
-    if time.time_ns() < BUILT_NS:
+    if time.time_ns() < MIN_CLOCK_NS:
         remedy = "set it, or install systemd-timesyncd; only the times shown are wrong"
         return Finding("clock", "note", f"it shows {time.strftime('%Y-%m-%d')}", remedy)
     return Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))

@@ -1,4 +1,4 @@
-"""`voicetap up`: starts everything and shows what is said, until Ctrl-C."""
+"""`voicetap up`: starts a bundle and shows live transcripts, until Ctrl-C."""
 
 import importlib.resources
 import os
@@ -12,12 +12,10 @@ from voicetap import config, sources
 from voicetap.messages import Failed, Final, Gap
 from voicetap.settings import Settings
 
-from .box import Bundle
+from ..bundle import Bundle, stop_on_signals
+from ..console import LiveConsole, print_json
+from ..untranscribed import Untranscribed
 from .devices import list_devices
-from .interrupts import stopping
-from .output import print_json
-from .screen import Screen
-from .untranscribed import Untranscribed
 
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
@@ -33,7 +31,7 @@ _SOURCES = (
 @click.option("--once", is_flag=True, help="End when the sources are at their end and all of it is published.")
 @click.option("--json", "as_json", is_flag=True, help="Print entries as JSON, one a line.")
 @click.option("--detach", is_flag=True, help="Return when everything is ready; `voicetap down` ends it.")
-def up_command(
+def command(
     specs: tuple[str, ...], pace: str, engine: str, model: str, once: bool, as_json: bool, detach: bool
 ) -> None:
     """Listen, and show live transcripts. Ctrl-C ends it all.
@@ -41,28 +39,27 @@ def up_command(
     Everything else is a setting: see `voicetap settings`.
     """
     settings = config.load()
-    wanted = [_readable(spec) for spec in specs] or list(settings.sources)
-    console = Console(stderr=as_json or None, highlight=False)
-    with Screen(console) as screen:
-        if not specs and _no_microphone(settings):
-            screen.say("no microphone found (`voicetap doctor` says more): this is the bundled sample")
+    wanted = [_resolve_stdin(spec) for spec in specs] or list(settings.sources)
+    with LiveConsole(Console(stderr=as_json or None, highlight=False)) as console:
+        if not specs and _has_no_microphone(settings):
+            console.print("no microphone found (`voicetap doctor` says more): this is the bundled sample")
             wanted, once = [f"sample=file:{_sample()}"], True
         box = Bundle(wanted, engine=engine, model=model, pace=pace, runtime_dir=settings.runtime_dir, detached=detach)
-        with stopping(box):
+        with stop_on_signals(box):
             try:
                 box.launch()
-                if ready := _wait(box, screen):
-                    _introduce(box, screen)
+                if ready := _wait_until_ready(box, console):
+                    _print_introduction(box, console)
                 if not (ready and detach):
-                    _show(box, screen, once, as_json)
+                    _print_messages(box, console, once, as_json)
             except BaseException:
                 box.stop()
                 raise
             box.release() if detach and box.is_running() else box.stop()
 
 
-def _readable(spec: str) -> str:
-    """`stdin` as a path that capture can open: our own standard input."""
+def _resolve_stdin(spec: str) -> str:
+    """Replaces `stdin` by the path of this process's standard input, which capture can open."""
     name, equals, kind = spec.rpartition("=")
     if kind != "stdin":
         return spec
@@ -71,42 +68,43 @@ def _readable(spec: str) -> str:
     return f"{name or 'stdin'}=raw:/proc/{os.getpid()}/fd/0"
 
 
-def _no_microphone(settings: Settings) -> bool:
+def _has_no_microphone(settings: Settings) -> bool:
+    """Whether the default microphone is the only source, and there is no device."""
     only = sources.parse_all(settings)
     return len(only) == 1 and only[0] == sources.Source("mic", "mic", "") and not list_devices()
 
 
 def _sample() -> Path:
-    return Path(str(importlib.resources.files(__package__) / "data/sample.flac"))
+    return Path(str(importlib.resources.files("voicetap_bundle") / "data/sample.flac"))
 
 
-def _wait(box: Bundle, screen: Screen) -> bool:
-    """Until everything is ready; False when told to stop before that."""
+def _wait_until_ready(box: Bundle, console: LiveConsole) -> bool:
+    """False when a signal asked for a stop before everything was ready."""
     while not box.is_ready():
         if box.stop_asked:
             return False
-        screen.busy(f"starting {', '.join(box.waiting_for())}")
-    screen.idle()
+        console.set_activity(f"starting {', '.join(box.waiting_for())}")
+    console.clear_activity()
     return True
 
 
-def _introduce(box: Bundle, screen: Screen) -> None:
+def _print_introduction(box: Bundle, console: LiveConsole) -> None:
     """One line for each source, one for the engine."""
     lost = box.lost_sources()
     for source in sources.parse_all(box.settings):
         where = source.argument or "the default microphone"
         trouble = f"waiting for {where}: {lost.get(source.name)}"
-        screen.say(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")
-    screen.say(f"engine: {box.engine()}")
+        console.print(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")
+    console.print(f"engine: {box.engine()}")
 
 
-def _show(box: Bundle, screen: Screen, once: bool, as_json: bool) -> None:
+def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool) -> None:
     untranscribed = Untranscribed()
-    for heard in box.listen(once=once, interims=not as_json, events=not as_json):
-        untranscribed.hear(heard)
-        if as_json and isinstance(heard, Final | Failed | Gap):
-            print_json(heard)
-        elif heard is not None and not as_json:
-            screen.show(heard)
+    for message in box.messages(once=once, interims=not as_json, events=not as_json):
+        untranscribed.hear(message)
+        if as_json and isinstance(message, Final | Failed | Gap):
+            print_json(message)
+        elif message is not None and not as_json:
+            console.show(message)
     if untranscribed.count:
-        screen.say(str(untranscribed))
+        console.print(str(untranscribed))

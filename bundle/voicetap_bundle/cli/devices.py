@@ -1,4 +1,4 @@
-"""`voicetap devices`: the microphones there are, as capture sees them."""
+"""`voicetap devices`: lists the microphones, as capture finds them."""
 
 import json
 import subprocess
@@ -8,27 +8,27 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 def list_devices() -> list[dict]:
-    """Asks capture, the one place that knows sound libraries. An empty list where there is no sound at all."""
-    asked = subprocess.run(
+    """Runs capture's `--devices`; the bundle imports no sound library. An empty list where there is no sound system."""
+    done = subprocess.run(
         [sys.executable, "-P", "-m", "voicetap_capture", "--devices"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         stdin=subprocess.DEVNULL,
     )
     try:
-        return json.loads(asked.stdout)
+        return json.loads(done.stdout)
     except ValueError:
         return []
 
 
 @click.command("devices")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def devices_command(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List the microphones that `--source mic:NAME` can choose."""
     devices = list_devices()
     if as_json:

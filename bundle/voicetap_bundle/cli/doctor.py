@@ -1,4 +1,4 @@
-"""`voicetap doctor`: looks for what keeps voicetap from working, and says what to do about it."""
+"""`voicetap doctor`: runs the checks of doctor_checks and prints every finding with its remedy."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ from rich.text import Text
 from voicetap import config
 from voicetap.errors import SettingsError
 
-from . import checks
-from .checks import Finding
+from .. import doctor_checks
+from ..doctor_checks import Finding
 from .devices import list_devices
 
 _MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "problem": ("✗", "bold red")}
@@ -20,7 +20,7 @@ _MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "problem": ("✗", "b
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of findings.")
-def doctor_command(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """Check settings, devices, permissions, models and directories. Exit code 1 when there is a problem."""
     findings = _findings()
     if as_json:
@@ -36,7 +36,7 @@ def _findings() -> list[Finding]:
     try:
         settings = config.load()
         found = f"from {config.config_path() or 'defaults'} and VOICETAP_* variables"
-        return [Finding("settings", "ok", found), *checks.all_checks(settings, list_devices())]
+        return [Finding("settings", "ok", found), *doctor_checks.all_checks(settings, list_devices())]
     except SettingsError as error:
         return [Finding("settings", "problem", str(error), "`voicetap settings` lists them all")]
 

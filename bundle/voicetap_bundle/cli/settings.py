@@ -1,21 +1,17 @@
-"""`voicetap settings` and `voicetap keys`: what can be set, and the keys for links that leave the machine."""
+"""`voicetap settings`: lists every setting with its value, default and meaning."""
 
 import json
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from voicetap import config
-from voicetap.curve import make_keys
-
-from .box import BundleError
 
 
 @click.command("settings")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def settings_command(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List every setting. Its value now, its default, and what it means."""
     now = config.as_environment(config.load())
     rows = [
@@ -39,13 +35,3 @@ def settings_command(as_json: bool) -> None:
     for row in rows:
         table.add_row(row["name"], row["value"], row["default"], row["meaning"])
     Console(highlight=False, markup=False).print(table)
-
-
-@click.command("keys")
-@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-def keys_command(directory: Path) -> None:
-    """Make the keys for links that leave the machine. tcp addresses other than loopback require them (CURVE)."""
-    try:
-        click.echo(f"{make_keys(directory)}: set curve_dir = {str(directory)!r} wherever it may be read")
-    except FileExistsError as error:
-        raise BundleError(str(error), 1) from None
