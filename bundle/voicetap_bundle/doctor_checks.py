@@ -14,8 +14,7 @@ from voicetap import links, runtime_dir, sources
 from voicetap.errors import SettingsError
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from voicetap.settings import Settings
-
-from .programs import programs_of
+from voicetap_watchdog.layout import BundleLayout
 
 HUB_TIMEOUT_S = 3.0
 MIN_CLOCK_NS = 1_750_000_000 * 10**9  # June 2025, before voicetap was written: an earlier clock is wrong
@@ -48,7 +47,7 @@ def _runtime_dir(settings: Settings) -> Finding:
     where = settings.runtime_dir
     existed = Path(where).exists()
     try:
-        for name in programs_of(settings):
+        for name in BundleLayout(settings).process_names():
             links.HEARTBEAT.of(name).address(where, {})
         for source in sources.parse_all(settings):
             links.REPLAY.of(source.name).address(where, {})

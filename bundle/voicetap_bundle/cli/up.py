@@ -14,8 +14,8 @@ from voicetap.settings import Settings
 
 from ..bundle import Bundle, stop_on_signals
 from ..console import LiveConsole, print_json
-from ..untranscribed import Untranscribed
 from .devices import list_devices
+from .down import UntranscribedCounter
 
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
@@ -99,9 +99,9 @@ def _print_introduction(box: Bundle, console: LiveConsole) -> None:
 
 
 def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool) -> None:
-    untranscribed = Untranscribed()
+    untranscribed = UntranscribedCounter()
     for message in box.messages(once=once, interims=not as_json, events=not as_json):
-        untranscribed.hear(message)
+        untranscribed.on_message(message)
         if as_json and isinstance(message, Final | Failed | Gap):
             print_json(message)
         elif message is not None and not as_json:
