@@ -15,10 +15,10 @@ import zmq.auth
 
 from rig.processes import eventually
 from rig.said import final, id_of
-from voicetap import links
+from voicetap import curve, links
 from voicetap.bus import MAX_MESSAGES_PER_TURN, Bus, Receiver
 from voicetap.codec import encode
-from voicetap.curve import make_keys, stays_on_this_machine
+from voicetap.curve import create_server_key, stays_on_this_machine
 from voicetap.errors import AddressInUse, SettingsError
 from voicetap.links import LINKS, Link, Pattern
 from voicetap.messages import AudioProgress, Committed, Heartbeat, HistoryRequest, Job, WorkerReport
@@ -200,8 +200,7 @@ def on_tcp(settings, *names: str, host: str = "127.0.0.1", **changes: object):
 @pytest.fixture
 def keys(tmp_path) -> Callable[[str], str]:
     def make(name: str) -> str:
-        secret = make_keys(tmp_path / name)
-        assert secret.stat().st_mode & 0o777 == 0o600
+        create_server_key(tmp_path / name)
         return str(tmp_path / name)
 
     return make
@@ -231,7 +230,7 @@ def test_only_the_right_key_is_let_in(bus, settings, keys):
 def test_a_stranger_who_knows_the_public_key_stays_outside(bus, settings, keys):
     ours = on_tcp(settings, "history", curve_dir=keys("ours"))
     receiver = bus("journal", ours).receiver(links.HISTORY)
-    server_key = zmq.auth.load_certificate(Path(ours.curve_dir, "bundle.key"))[0]
+    server_key = zmq.auth.load_certificate(Path(ours.curve_dir, "server.key"))[0]
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
         push.linger = 0
         push.curve_publickey, push.curve_secretkey = zmq.curve_keypair()
@@ -241,6 +240,61 @@ def test_a_stranger_who_knows_the_public_key_stays_outside(bus, settings, keys):
         bus("app", ours).sender(links.HISTORY).send(HistoryRequest(requester="friend", since=1, limit=1))
         assert [request.requester for request in receive(receiver, 1)] == ["friend"]
         assert not receiver.socket.poll(100)
+
+
+def test_a_client_has_a_key_of_its_own_which_can_be_revoked_while_the_bundle_runs(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", "transcript", "results", curve_dir=keys("ours"))
+    journal = bus("journal", ours)
+    receiver, results = journal.receiver(links.HISTORY), journal.receiver(links.RESULTS)
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    assert curve.allowed_clients(tmp_path / "ours") == ["laptop"]
+    theirs = dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop"))
+
+    app = bus("app", theirs)
+    app.sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
+    app.sender(links.RESULTS).send(final(1))
+    assert not results.socket.poll(200), "a client's key opens transcript and history alone"
+
+    assert curve.revoke(tmp_path / "ours", "laptop") and not curve.revoke(tmp_path / "ours", "laptop")
+    bus("app", theirs).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert not receiver.socket.poll(200)
+
+
+def test_no_secret_of_the_server_is_on_a_clients_machine(keys, tmp_path):
+    server, client = Path(keys("ours")), tmp_path / "laptop"
+    curve.allow(server, "laptop", client)
+    assert {path.name for path in client.iterdir()} == {"server.key", "client.key", "client.key_secret"}
+    secret = (server / "server.key_secret").read_text()
+    for path in (server / "server.key_secret", client / "client.key_secret"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (client / "client.key_secret").read_text() != secret
+    with pytest.raises(FileExistsError, match="allowed already"):
+        curve.allow(server, "laptop", tmp_path / "another")
+    for name in ("../x", "", "a/b"):
+        with pytest.raises(SettingsError, match="is not a name"):
+            curve.allow(server, name, client)
+
+
+def test_a_client_cannot_bind_and_a_secret_that_others_can_read_is_refused(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", curve_dir=keys("ours"))
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    journal = bus("journal", dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop")))
+    with pytest.raises(SettingsError, match="has a client's key only: history cannot be bound"):
+        journal.receiver(links.HISTORY)
+    (tmp_path / "ours/server.key_secret").chmod(0o640)
+    with pytest.raises(SettingsError, match="can be read by other users: chmod 600"):
+        Bus("journal", ours)
+
+
+def test_the_one_pair_of_the_version_before_still_works(bus, settings, keys, tmp_path):
+    former = Path(keys("ours"))
+    for suffix in ("key", "key_secret"):
+        (former / f"server.{suffix}").rename(former / f"bundle.{suffix}")
+    ours = on_tcp(settings, "history", curve_dir=str(former))
+    receiver = bus("journal", ours).receiver(links.HISTORY)
+    bus("app", ours).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
 
 
 def test_ipv6_can_be_bound(bus, settings):
@@ -285,7 +339,7 @@ def test_keys_that_are_not_there_and_keys_that_are(settings, tmp_path, keys):
         Bus("vad", dataclasses.replace(settings, curve_dir=str(tmp_path / "none")))
     keys("ours")
     with pytest.raises(FileExistsError):
-        make_keys(tmp_path / "ours")
+        create_server_key(tmp_path / "ours")
 
 
 def test_an_address_that_cannot_be_bound_is_one_line(bus, settings):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from voicetap import config
-from voicetap.curve import make_keys
+from voicetap.curve import create_server_key
 
 from .box import BundleError
 
@@ -46,6 +46,7 @@ def settings_command(as_json: bool) -> None:
 def keys_command(directory: Path) -> None:
     """Make the keys for links that leave the machine. tcp addresses other than loopback require them (CURVE)."""
     try:
-        click.echo(f"{make_keys(directory)}: set curve_dir = {str(directory)!r} wherever it may be read")
+        create_server_key(directory)
+        click.echo(f"set curve_dir = {str(directory)!r} on this machine")
     except FileExistsError as error:
         raise BundleError(str(error), 1) from None

@@ -211,7 +211,7 @@ class Bus:
         socket.maxmsgsize = link.max_bytes
         binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
         if address.startswith("tcp://"):
-            self._secure(socket, address, binds)
+            self._secure(socket, link, address, binds)
         if binds:
             self._bind(socket, link, address)
         else:
@@ -228,11 +228,11 @@ class Bus:
             path = Path(address.removeprefix("ipc://"))
             self._socket_files[path] = path.stat().st_ino
 
-    def _secure(self, socket: zmq.Socket[bytes], address: str, binds: bool) -> None:
+    def _secure(self, socket: zmq.Socket[bytes], link: Link, address: str, binds: bool) -> None:
         if self._curve:
-            self._curve.apply(socket, server=binds)
+            self._curve.apply(socket, link.name, server=binds)
         elif not stays_on_this_machine(address):
-            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")
+            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys` explains)")
 
 
 def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
