@@ -297,6 +297,28 @@ def test_the_one_pair_of_the_version_before_still_works(bus, settings, keys, tmp
     assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
 
 
+def test_why_a_tcp_link_does_not_answer_is_known(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", curve_dir=keys("ours"))
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    laptop = dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop"))
+    assert bus("app", ours).diagnose(links.HISTORY) == f"nothing answers at {ours.addresses[0].partition('=')[2]}"
+    bus("journal", ours).receiver(links.HISTORY)
+    assert bus("app", ours).diagnose(links.HISTORY) == "" == bus("app", laptop).diagnose(links.HISTORY)
+    curve.revoke(tmp_path / "ours", "laptop")
+    for wrong in (laptop, dataclasses.replace(ours, curve_dir=keys("theirs")), dataclasses.replace(ours, curve_dir="")):
+        assert "refuses this connection: its CURVE key is wrong" in bus("app", wrong).diagnose(links.HISTORY)
+
+
+def test_why_a_socket_file_does_not_answer_is_known(bus, settings, runtime_dir, monkeypatch):
+    app = bus("app")
+    assert "does not exist: is the bundle running" in app.diagnose(links.HISTORY)
+    bus("journal").receiver(links.HISTORY)
+    assert app.diagnose(links.HISTORY) == ""
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != runtime_dir)
+    found = f"permission denied: {runtime_dir}, owned by uid {os.getuid()} and gid {os.getgid()}"
+    assert app.diagnose(links.HISTORY) == found
+
+
 def test_ipv6_can_be_bound(bus, settings):
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
         address = f"tcp://[::1]:{free.getsockname()[1]}"

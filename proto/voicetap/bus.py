@@ -17,6 +17,7 @@ import zmq
 
 from .codec import ProtocolError, decode, encode
 from .curve import ZAP_DOMAIN, Curve, stays_on_this_machine
+from .diagnosis import handshake_problem, socket_file_problem
 from .errors import AddressInUse, SettingsError
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
 from .service.failpoint import failpoint
@@ -203,6 +204,15 @@ class Bus:
             self._receivers.remove(end)
         self._sockets.remove(socket)
         socket.close(linger=0)
+
+    def diagnose(self, link: Link) -> str:
+        """What keeps this process from the link that another one binds; empty when nothing does. Takes up to 1 s."""
+        address = link.address(self._runtime_dir, self._addresses)
+        if address.startswith("ipc://"):
+            return "" if address.startswith("ipc://@") else socket_file_problem(Path(address.removeprefix("ipc://")))
+        with self._context.socket(zmq.SUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH) as socket:
+            self._secure(socket, link, address, binds=False)
+            return handshake_problem(socket, address)
 
     def _open(self, link: Link, kind: int) -> zmq.Socket[bytes]:
         address = link.address(self._runtime_dir, self._addresses)
