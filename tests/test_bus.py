@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from voicetap.curve import create_server_key, stays_on_this_machine
 from voicetap.errors import AddressInUse, SettingsError
 from voicetap.links import LINKS, Link, Pattern
 from voicetap.messages import AudioProgress, Committed, Heartbeat, HistoryRequest, Job, WorkerReport
+from voicetap.runtime_dir import prepare
 
 TRUE_MESSAGE = {
     "replay": AudioProgress(source="mic", stream="a", needed_seq=1),
@@ -317,6 +319,28 @@ def test_why_a_socket_file_does_not_answer_is_known(bus, settings, runtime_dir, 
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != runtime_dir)
     found = f"permission denied: {runtime_dir}, owned by uid {os.getuid()} and gid {os.getgid()}"
     assert app.diagnose(links.HISTORY) == found
+
+
+def test_a_group_may_tap_and_reaches_nothing_else(bus, settings, runtime_dir):
+    group = os.getgid() if os.getuid() else 29  # audio, of which root need not be a member
+    ours = dataclasses.replace(settings, tap_group=str(group))
+    prepare(str(runtime_dir), ours.tap_group)
+    journal = bus("journal", ours)
+    journal.receiver(links.HISTORY), journal.sender(links.TRANSCRIPT), journal.receiver(links.RESULTS)
+    modes = {path.name: (path.stat().st_gid, path.stat().st_mode & 0o770) for path in runtime_dir.iterdir()}
+    assert modes["history"] == modes["transcript"] == (group, 0o660)
+    assert (runtime_dir.stat().st_gid, runtime_dir.stat().st_mode & 0o777) == (group, 0o710)
+    if os.getuid() == 0:
+        for name, result in (("history", 0), ("transcript", 0)):
+            member = subprocess.run(["test", "-w", runtime_dir / name], user=65534, group=group, extra_groups=[])
+            assert member.returncode == result
+        outsider = subprocess.run(["test", "-w", runtime_dir / "history"], user=65534, group=65534, extra_groups=[])
+        assert outsider.returncode != 0
+
+
+def test_a_group_that_is_not_there_is_one_line(runtime_dir):
+    with pytest.raises(SettingsError, match="tap_group: there is no group nosuchgroup"):
+        prepare(str(runtime_dir), "nosuchgroup")
 
 
 def test_ipv6_can_be_bound(bus, settings):

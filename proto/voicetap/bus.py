@@ -15,6 +15,7 @@ from pathlib import Path
 
 import zmq
 
+from . import runtime_dir
 from .codec import ProtocolError, decode, encode
 from .curve import ZAP_DOMAIN, Curve, stays_on_this_machine
 from .diagnosis import handshake_problem, socket_file_problem
@@ -120,6 +121,7 @@ class Bus:
     def __init__(self, service: str, settings: Settings):
         self._service = service
         self._runtime_dir = settings.runtime_dir
+        self._tap_group = settings.tap_group
         self._addresses = addresses_of(settings)
         self._curve = Curve(settings.curve_dir) if settings.curve_dir else None
         self._poller = zmq.Poller()
@@ -237,10 +239,12 @@ class Bus:
         if address.startswith("ipc://") and not address.startswith("ipc://@"):  # the abstract namespace has no files
             path = Path(address.removeprefix("ipc://"))
             self._socket_files[path] = path.stat().st_ino
+            if link.for_clients and self._tap_group:
+                runtime_dir.share(path, self._tap_group, 0o660)
 
     def _secure(self, socket: zmq.Socket[bytes], link: Link, address: str, binds: bool) -> None:
         if self._curve:
-            self._curve.apply(socket, link.name, server=binds)
+            self._curve.apply(socket, link, server=binds)
         elif not stays_on_this_machine(address):
             raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys` explains)")
 

@@ -19,9 +19,9 @@ import zmq
 import zmq.auth
 
 from .errors import SettingsError
+from .links import Link
 
 ZAP_DOMAIN = "voicetap"
-CLIENT_LINKS = ("transcript", "history")  # what the key of a client opens; the server's own key opens every link
 _SERVER, _CLIENT, _FORMER = "server", "client", "bundle"  # _FORMER: one pair for all, in the version before
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -99,16 +99,21 @@ class Curve:
         finally:
             authenticator.stop()
 
-    def apply(self, socket: "zmq.Socket[bytes]", link_name: str, server: bool) -> None:
-        """Sets the keys of a tcp socket. Raises SettingsError for a server socket without the server's key."""
+    def apply(self, socket: "zmq.Socket[bytes]", link: Link, server: bool) -> None:
+        """Sets the keys of a tcp socket; a client's key opens links for clients only.
+
+        Raises SettingsError for a server socket without the server's key.
+        """
         socket.curve_publickey, socket.curve_secretkey = self._public, self._secret or b""
         if not server:
             socket.curve_serverkey = self._server_public
             return
         if self._is_client:
-            raise SettingsError(f"curve_dir {self._directory} has a client's key only: {link_name} cannot be bound")
+            raise SettingsError(
+                f"curve_dir {self._directory} has a client's key only: {link.full_name} cannot be bound"
+            )
         socket.curve_server = True
-        socket.setsockopt(zmq.ZAP_DOMAIN, (_CLIENT_DOMAIN if link_name in CLIENT_LINKS else ZAP_DOMAIN).encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, (_CLIENT_DOMAIN if link.for_clients else ZAP_DOMAIN).encode())
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def is_allowed(self, public_key: bytes, client_may: bool) -> bool:
