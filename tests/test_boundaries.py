@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ONLY_IN = {  # each heavy library is imported in as few files as it can be
-    "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py"},
+    "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py", "proto/voicetap/diagnosis.py"},
     "msgpack": {"proto/voicetap/codec.py"},
     "pyaudio": {"services/capture/voicetap_capture/microphone.py"},
     "soxr": {"services/capture/voicetap_capture/resampler.py"},

@@ -153,7 +153,8 @@ class Tap:
             if (self._next_seq, self._history_end_seq) != before:
                 progress_s = time.monotonic()
             if time.monotonic() - progress_s > timeout_s:
-                raise TimeoutError(f"journal did not answer for {timeout_s:g} s")
+                reason = self._bus.diagnose(links.TRANSCRIPT) or self._bus.diagnose(links.HISTORY)
+                raise TimeoutError(f"journal did not answer for {timeout_s:g} s{reason and f': {reason}'}")
 
     def _deliver(self) -> TapMessage:
         message, self._unacked = self._ready.popleft()
