@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap.settings import VadSettings
-from voicetap_vad.segmenter import Ended, Event, Scored, Segmenter, Started
+from voicetap_vad.segmenter import ScoredFrame, Segmenter, SegmentEvent, UtteranceEnded, UtteranceStarted
 
 SETTINGS = VadSettings()
 SMALL = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
@@ -22,17 +22,17 @@ runs = st.lists(
 settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, speech_pad_ms=2000)])
 
 
-def scored(probabilities: list[float], first_seq: int = 0) -> list[Scored]:
-    return [Scored(seq, seq * FRAME_SAMPLES, p) for seq, p in enumerate(probabilities, first_seq)]
+def scored(probabilities: list[float], first_seq: int = 0) -> list[ScoredFrame]:
+    return [ScoredFrame(seq, seq * FRAME_SAMPLES, p) for seq, p in enumerate(probabilities, first_seq)]
 
 
-def segment(frames: list[Scored], settings: VadSettings = SETTINGS) -> list[Event]:
+def segment(frames: list[ScoredFrame], settings: VadSettings = SETTINGS) -> list[SegmentEvent]:
     segmenter = Segmenter(settings)
-    return [event for frame in frames for event in segmenter.feed(frame)] + segmenter.close("source_ended")
+    return [event for frame in frames for event in segmenter.on_frame(frame)] + segmenter.close("source_ended")
 
 
-def cuts(events: list[Event]) -> list[Ended]:
-    return [event for event in events if isinstance(event, Ended)]
+def cuts(events: list[SegmentEvent]) -> list[UtteranceEnded]:
+    return [event for event in events if isinstance(event, UtteranceEnded)]
 
 
 def frames_of(ms: float) -> int:
@@ -43,7 +43,7 @@ def frames_of(ms: float) -> int:
 @given(runs, settings_of)
 def test_every_start_has_exactly_one_end(probabilities, settings):
     events = segment(scored(probabilities), settings)
-    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
+    assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     assert all(a.first_seq == b.first_seq for a, b in zip(events[::2], events[1::2], strict=True))
     assert all(start.first_seq <= start.onset_seq for start in events[::2])
 
@@ -85,7 +85,7 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     frames = [f._replace(position=f.position + missing * (f.seq >= at_seq)) for f in scored(probabilities)]
     events = segment(frames, settings)
     limit = settings.max_utterance_s * SAMPLE_RATE_HZ
-    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
+    assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     assert all(frames[c.last_seq].end - frames[c.first_seq].position <= limit for c in cuts(events))
 
 
@@ -99,8 +99,8 @@ def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabi
     index = data.draw(st.integers(0, len(events) // 2 - 1)) * 2
     started, ended = events[index : index + 2]
     successor = Segmenter(SMALL)
-    successor.resume(started)
-    again = [event for frame in frames[started.first_seq :] for event in successor.feed(frame)]
+    successor.restore(started)
+    again = [event for frame in frames[started.first_seq :] for event in successor.on_frame(frame)]
     first = (again + successor.close("source_ended"))[0]
     assert (first.first_seq, first.last_seq, first.reason) == (ended.first_seq, ended.last_seq, ended.reason)
     assert first.too_short == ended.too_short
@@ -112,7 +112,7 @@ def test_the_cut_of_a_pause_is_the_one_that_is_made_if_the_pause_is_the_end(prob
     segmenter = Segmenter(settings)
     before = None
     for frame in scored(probabilities):
-        ended = cuts(segmenter.feed(frame))
+        ended = cuts(segmenter.on_frame(frame))
         if ended and before and ended[0].reason != "hard_limit":
             assert (ended[0].first_seq, ended[0].last_seq, ended[0].too_short) == (*before, False)
         pause = segmenter.pause
@@ -127,7 +127,7 @@ def test_a_pause_is_known_as_soon_as_all_of_its_cut_is_here_and_no_more_when_spe
     tail = frames_of(SETTINGS.speech_pad_ms)
     pauses = []
     for frame in scored([QUIET] * 20 + [SPEECH] * 20 + [QUIET] * (tail + 2) + [SPEECH] * 5):
-        segmenter.feed(frame)
+        segmenter.on_frame(frame)
         pauses.append(segmenter.pause)
     cut = (20 - round(SETTINGS.pre_roll_ms / 32), 39 + tail)
     assert pauses == [None] * (39 + tail) + [cut] * 3 + [None] * 5

@@ -14,7 +14,7 @@ from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, Failed, Final, Gap, Job, SpeechStopped, Status
 from voicetap.settings import Settings
 from voicetap_vad import silero
-from voicetap_vad.segmenter import Ended, Scored, Segmenter
+from voicetap_vad.segmenter import ScoredFrame, Segmenter, UtteranceEnded
 from voicetap_vad.silero import Silero
 
 PAUSE_FRAMES = 40  # well above endpoint_ms
@@ -111,8 +111,8 @@ def undisturbed(sound: bytes, settings: Settings) -> list[tuple[int, int]]:
     model, segmenter = Silero(silero.load(silero.model_path())), Segmenter(settings.vad)
     spans = []
     for seq, probability in enumerate(model.probabilities(sound)):
-        for event in segmenter.feed(Scored(seq, seq * FRAME_SAMPLES, probability)):
-            if isinstance(event, Ended):
+        for event in segmenter.on_frame(ScoredFrame(seq, seq * FRAME_SAMPLES, probability)):
+            if isinstance(event, UtteranceEnded):
                 spans.append((event.first_seq * FRAME_SAMPLES, (event.last_seq + 1) * FRAME_SAMPLES))
     return spans
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rig.vad import make_frame
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame, AudioHead, Failed, Final, Gap, Job, SpeechStarted
 from voicetap.settings import VadSettings
-from voicetap_vad.cutlist import CutList, Mark
-from voicetap_vad.stream import Said, Stream
+from voicetap_vad.segment_store import Checkpoint, SegmentStore
+from voicetap_vad.stream import Output, Stream
 
 SETTINGS = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
 EFFORT = effort(max_examples=40)
@@ -47,20 +47,20 @@ def head_of(ring: dict[int, AudioFrame]) -> AudioHead:
     return AudioHead(source="mic", stream="a1", first_seq=first, next_seq=last.seq + 1, next_position=end, state="live")
 
 
-def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Said]:
+def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Output]:
     """One process: it hears `frames` frames and is killed, or hears all and the source ends."""
-    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
+    store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
     head = head_of(ring)
-    stream = Stream(head, cuts.mark("a1") or Mark("a1", head.first_seq, 0), cuts, Ear(), SETTINGS)
-    wanted = range(stream.order.next_seq, head.next_seq)
-    said = [message for seq in wanted[:frames] for message in stream.feed([ring[seq]])]
+    stream = Stream(head, store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0), store, Ear(), SETTINGS)
+    wanted = range(stream.reorder_buffer.next_seq, head.next_seq)
+    said = [message for seq in wanted[:frames] for message in stream.on_frames([ring[seq]])]
     if frames is None:
         said += stream.close("source_ended")
-    cuts.close()
+    store.close()
     return said
 
 
-def by_number(said: list[Said]) -> dict[int, tuple]:
+def by_number(said: list[Output]) -> dict[int, tuple]:
     """What journal would keep of it; a job sent again is the same job."""
     entries = {}
     for message in said:
@@ -100,7 +100,7 @@ def test_a_kill_at_any_moment_changes_nothing():
         assert starts(said) == starts(undisturbed)
 
 
-def starts(said: list[Said]) -> list[int]:
+def starts(said: list[Output]) -> list[int]:
     return [message.utterance_id.number for message in said if isinstance(message, SpeechStarted)]
 
 
@@ -152,12 +152,12 @@ def test_what_the_ring_has_lost_meanwhile_is_failed_or_a_gap(runs, frames, lost_
 
 def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
     ring = ring_of([(0, 20, 0), (95, 40, 0)])
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, Ear(), SETTINGS)
     for seq in range(50):
-        stream.feed([ring[seq]])
+        stream.on_frames([ring[seq]])
     said = stream.abandon(head_of(ring).next_position, "overrun")
-    cuts.close()
+    store.close()
     job, gap = (message for message in said if isinstance(message, ENTRIES))
     assert (job.cut_reason, job.end_position) == ("source_lost", 50 * FRAME_SAMPLES)
     assert (gap.reason, gap.start_s, gap.end_s) == ("overrun", 1.6, 1.92)
@@ -167,12 +167,12 @@ def test_a_cut_of_which_only_the_beginning_can_be_had_again_is_failed(tmp_path):
     """Killed, and the ring was lost before all was heard again: half of an utterance is not passed off as all of it."""
     ring = ring_of([(0, 20, 0), (95, 40, 0), (0, 40, 0)])
     (cut,) = (message for message in live(ring, str(tmp_path), frames=99) if isinstance(message, Job))
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), cuts.mark("a1"), cuts, Ear(), SETTINGS)
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), store.load_checkpoint("a1"), store, Ear(), SETTINGS)
     for seq in range(40):
-        stream.feed([ring[seq]])
+        stream.on_frames([ring[seq]])
     failed, *_ = stream.abandon(head_of(ring).next_position, "overrun")
-    cuts.close()
+    store.close()
     assert (failed.utterance_id, failed.reason) == (cut.utterance_id, "overrun")
 
 
@@ -198,23 +198,23 @@ def test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech():
         assert spoken in heard, f"frozen after {frozen_at} frames"
 
 
-def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Said]:
+def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Output]:
     """One process: after `frames` frames nothing comes for so long that it ends the utterance; then it is killed."""
-    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
-    said = [message for seq in range(frames) for message in stream.feed([ring[seq]])]
+    store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, Ear(), SETTINGS)
+    said = [message for seq in range(frames) for message in stream.on_frames([ring[seq]])]
     said += stream.close("source_lost")
-    cuts.close()
+    store.close()
     return said
 
 
 def test_silence_is_decided_for_good_without_a_pre_roll_too(tmp_path):
     """Else a source that waits for vad would wait for ever, once the silence is longer than the ring."""
     ring = ring_of([(0, 200, 0)])
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), replace(SETTINGS, pre_roll_ms=0))
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, Ear(), replace(SETTINGS, pre_roll_ms=0))
     for frame in ring.values():
-        stream.feed([frame])
+        stream.on_frames([frame])
     needed_seq = stream.needed_seq()
-    cuts.close()
+    store.close()
     assert needed_seq > 100

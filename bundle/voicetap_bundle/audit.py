@@ -37,7 +37,7 @@ def audit_command(as_json: bool) -> None:
 def audit(settings: Settings) -> dict[str, list]:
     """`{"violations": [...], "streams": [...]}` of what runs there. Raises BundleError when it cannot be asked."""
     surveys = _ask("voicetap_capture", "--frames", settings)
-    lists = _ask("voicetap_vad", "--cuts", settings)
+    lists = _ask("voicetap_vad", "--segments", settings)
     entries = _entries(settings)  # last: what vad has forgotten, journal has
     streams = _books(surveys, lists, entries)
     wrong = [text for books in streams for text in violations(books)]
@@ -71,8 +71,8 @@ def _entries(settings: Settings) -> list[Committed]:
 
 def _books(surveys: list[dict], lists: dict[str, dict], entries: list[Committed]) -> list[Books]:
     rings = {(survey["source"], survey["stream"]): survey for survey in surveys}
-    marks = {(source, mark["stream"]): mark for source, found in lists.items() for mark in found["marks"]}
-    cuts = [((source, cut["stream"]), _claim(cut)) for source, found in lists.items() for cut in found["cuts"]]
+    marks = {(source, mark["stream"]): mark for source, found in lists.items() for mark in found["checkpoints"]}
+    cuts = [((source, cut["stream"]), _claim(cut)) for source, found in lists.items() for cut in found["segments"]]
     return [
         Books(
             *key,

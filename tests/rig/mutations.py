@@ -44,16 +44,16 @@ MUTATIONS = (
     ),
     Mutation(
         "no re-dispatch in the outbox",
-        f"{_VAD}/outbox.py",
-        "if item.worker and now_s - item.seen_s > self.lease_s:",
+        f"{_VAD}/dispatcher.py",
+        "if item.worker and now_s - item.renewed_s > self.lease_s:",
         "if False:",
-        "test_vad_outbox.py::test_a_silent_worker_loses_its_job_to_another",
+        "test_vad_dispatcher.py::test_a_silent_worker_loses_its_job_to_another",
     ),
     Mutation(
-        "the cut list is not honoured on a restart",
+        "the segment store is ignored on a restart",
         f"{_VAD}/stream.py",
-        "known = [cut for cut in cuts.cuts() if cut.stream == self.name]",
-        "known = []",
+        "restored = [segment for segment in store.segments() if segment.stream == self.name]",
+        "restored = []",
         "test_vad_stream.py::test_kills_change_nothing",
     ),
     Mutation(
@@ -116,10 +116,10 @@ MUTATIONS = (
     ),
     Mutation(
         "missing frames are not asked for",
-        f"{_VAD}/repair.py",
-        "if self.next_seq >= self._head_seq or len(self._ready) >= MAX_ASKED:",
+        f"{_VAD}/reorder_buffer.py",
+        "if self.next_seq >= self._head_seq or len(self._ready) >= MAX_REQUESTED:",
         "if True:",
-        "test_vad_repair.py::test_a_lost_tail_is_known_from_the_head",
+        "test_vad_reorder_buffer.py::test_a_lost_tail_is_known_from_the_head",
     ),
     Mutation(
         "no context before a frame",
@@ -131,7 +131,7 @@ MUTATIONS = (
     Mutation(
         "the rest of a cut off utterance is noise when it is short",
         f"{_VAD}/stream.py",
-        "if not self._decisions.mark.cut_off:",
+        "if not self._decisions.checkpoint.cut_off:",
         "if True:",
         "test_vad_stream.py::test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech",
     ),

@@ -72,7 +72,7 @@ class Vad:
         self.drain = self.service.drain
 
     def turn(self) -> float:
-        self.service.turn()
+        self.service.step()
         if (rest_s := self.service.rest_s()) > 0:
             self._process.rest(rest_s)
         return self.service.wait_s()

@@ -6,15 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Hypothesis, Interim, Word
-from voicetap_vad.agreement import Agreement
-from voicetap_vad.draft import FIRST, MAX_WINDOW, OVERLAP_S, Draft
+from voicetap.messages import Hypothesis, Interim, Purpose, Word
+from voicetap_vad.partials import MAX_WINDOW, MIN_SPEECH, OVERLAP_S, LocalAgreement, PartialTracker
 
+EARLY, INTERIM = Purpose.EARLY, Purpose.INTERIM
 UTTERANCE = UtteranceId("mic", "a1", 1)
 WORD_S = 0.5  # how long one takes
 
 
-def heard(text: str, end_s: float, start_s: float = 0.0, timed: bool = False, purpose: str = "interim") -> Hypothesis:
+def heard(
+    text: str, end_s: float, start_s: float = 0.0, timed: bool = False, purpose: str = Purpose.INTERIM
+) -> Hypothesis:
     """Timed: word after word from the start of the window."""
     times = [start_s + number * WORD_S for number in range(len(text.split()) + 1)]
     words = tuple(
@@ -37,8 +39,8 @@ def heard(text: str, end_s: float, start_s: float = 0.0, timed: bool = False, pu
 
 def told(*hypotheses: Hypothesis) -> list[tuple[str, str]]:
     """What is committed and what is tentative, after each of them."""
-    agreement = Agreement(UTTERANCE, 0)
-    interims = [agreement.hear(hypothesis) for hypothesis in hypotheses]
+    agreement = LocalAgreement(UTTERANCE, 0)
+    interims = [agreement.on_hypothesis(hypothesis) for hypothesis in hypotheses]
     return [_parts(interim) for interim in interims if interim]
 
 
@@ -63,7 +65,7 @@ def test_case_and_punctuation_are_no_disagreement_and_the_newer_spelling_counts(
 
 def test_the_last_word_may_be_cut_in_the_middle_but_not_by_a_pause():
     assert told(heard("one two", 1.0), heard("one two", 1.2))[-1] == ("one", "two")
-    assert told(heard("one two", 1.0), heard("one two", 1.2, purpose="early"))[-1] == ("one two", "")
+    assert told(heard("one two", 1.0), heard("one two", 1.2, purpose=EARLY))[-1] == ("one two", "")
     late = heard("one two", 1.1, timed=True)
     assert told(heard("one two", 1.0, timed=True), late)[-1] == ("one", "two"), "it ends at the edge"
 
@@ -100,22 +102,27 @@ def test_what_leaves_the_window_stays_as_it_was_heard_last():
 
 
 def test_silence_and_what_comes_too_late_say_nothing():
-    agreement = Agreement(UTTERANCE, 0)
-    assert agreement.hear(heard("", 1.0)) is None
-    assert agreement.hear(heard("one", 2.0)).revision == 2 * 16_000 // 512
-    assert agreement.hear(heard("one two", 1.5)) is None
-    assert agreement.hear(heard("one two", 2.0)) is None
+    agreement = LocalAgreement(UTTERANCE, 0)
+    assert agreement.on_hypothesis(heard("", 1.0)) is None
+    assert agreement.on_hypothesis(heard("one", 2.0)).revision == 2 * 16_000 // 512
+    assert agreement.on_hypothesis(heard("one two", 1.5)) is None
+    assert agreement.on_hypothesis(heard("one two", 2.0)) is None
 
 
 texts = st.lists(st.sampled_from("a b c A, b. - x".split()), max_size=8).map(" ".join)
 
 
-@given(st.lists(st.tuples(texts, st.integers(0, 8), st.booleans(), st.sampled_from(["early", "interim"])), max_size=12))
+@given(
+    st.lists(
+        st.tuples(texts, st.integers(0, 8), st.booleans(), st.sampled_from([EARLY, INTERIM])),
+        max_size=12,
+    )
+)
 def test_committed_text_only_grows_and_revisions_too(hypotheses):
-    agreement = Agreement(UTTERANCE, 0)
+    agreement = LocalAgreement(UTTERANCE, 0)
     interims = []
     for number, (text, start, timed, purpose) in enumerate(hypotheses, 1):
-        interims.append(agreement.hear(heard(text, 8 + number / 2, min(start, number) / 2, timed, purpose)))
+        interims.append(agreement.on_hypothesis(heard(text, 8 + number / 2, min(start, number) / 2, timed, purpose)))
     interims = [interim for interim in interims if interim]
     assert all(interim.text.startswith(interim.committed_text) for interim in interims)
     for before, after in pairwise(interims):
@@ -125,28 +132,28 @@ def test_committed_text_only_grows_and_revisions_too(hypotheses):
 
 @given(texts, st.integers(2, 5))
 def test_one_that_is_heard_alike_again_and_again_is_committed_word_by_word(text, times):
-    last = told(*(heard(text, number, purpose="early") for number in range(1, times + 1)))[-1:]
+    last = told(*(heard(text, number, purpose=EARLY) for number in range(1, times + 1)))[-1:]
     assert last in ([], [(text, "")])
 
 
 def test_an_interim_is_due_when_enough_was_said_and_then_once_in_a_period():
-    draft = Draft(UTTERANCE, 0)
-    assert [draft.overdue(position, 1.0) >= 0 for position in (0, FIRST - 1, FIRST)] == [False, False, True]
-    assert draft.ask_interim(20_000) == 0
-    assert [draft.overdue(position, 1.0) for position in (20_000, 36_000, 36_512)] == [-16_000, 0, 512]
-    assert draft.overdue(36_000, 2.0) < 0
-    following = Draft(UTTERANCE._replace(number=2), 40_000, before=draft)
-    assert following.overdue(40_000 + FIRST, 1.0) == 0
+    tracker = PartialTracker(UTTERANCE, 0)
+    assert [tracker.overdue(position, 1.0) >= 0 for position in (0, MIN_SPEECH - 1, MIN_SPEECH)] == [False, False, True]
+    assert tracker.request_partial(20_000) == 0
+    assert [tracker.overdue(position, 1.0) for position in (20_000, 36_000, 36_512)] == [-16_000, 0, 512]
+    assert tracker.overdue(36_000, 2.0) < 0
+    following = PartialTracker(UTTERANCE._replace(number=2), 40_000, previous=tracker)
+    assert following.overdue(40_000 + MIN_SPEECH, 1.0) == 0
     assert following.overdue(48_000, 2.0) == 48_000 - 52_000, "the share of the workers' time is one over utterances"
-    following.ask_early((1, 2), 60_000)
+    following.request_early((1, 2), 60_000)
     assert following.overdue(76_000, 1.0) == 0, "an early job tells as much as an interim"
 
 
 def test_its_window_begins_a_little_before_the_end_of_the_committed_words_and_is_bounded():
-    draft = Draft(UTTERANCE, 0)
-    assert draft.ask_interim(MAX_WINDOW) == 0
-    assert draft.overdue(MAX_WINDOW + 512, 0.4) < 0, "nobody knows where its words are"
+    tracker = PartialTracker(UTTERANCE, 0)
+    assert tracker.request_partial(MAX_WINDOW) == 0
+    assert tracker.overdue(MAX_WINDOW + 512, 0.4) < 0, "nobody knows where its words are"
     for end_s in (4.0, 5.0):
-        draft.hear(heard("a b c d", end_s, timed=True))
-    assert draft.ask_interim(6 * 16_000) == int((2.0 - OVERLAP_S) * 16_000)
-    assert draft.ask_interim(20 * 16_000) == 20 * 16_000 - MAX_WINDOW
+        tracker.on_hypothesis(heard("a b c d", end_s, timed=True))
+    assert tracker.request_partial(6 * 16_000) == int((2.0 - OVERLAP_S) * 16_000)
+    assert tracker.request_partial(20 * 16_000) == 20 * 16_000 - MAX_WINDOW

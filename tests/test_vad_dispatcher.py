@@ -4,7 +4,17 @@ import pytest
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Committed, Failed, Gap, Job, JournalHead, WorkerReport
-from voicetap_vad.outbox import JOURNAL_PATIENCE_S, MAX_RESENT, RESEND_S, Attempt, Connect, Effect, Outbox, Send, Tell
+from voicetap_vad.dispatcher import (
+    JOURNAL_TIMEOUT_S,
+    MAX_UNCOMMITTED,
+    RESEND_S,
+    Connect,
+    Effect,
+    Outbox,
+    SaveAttempt,
+    SendEntry,
+    SendJob,
+)
 
 LEASE_S = 1.0
 HEAD = JournalHead(journal_id="j", first_seq=1, next_seq=1)
@@ -45,11 +55,11 @@ def report(worker: str = "w1", received: int = 0, holding: tuple = (), boot: str
 
 
 def sent(effects: list[Effect]) -> list[tuple[str, UtteranceId]]:
-    return [(effect.worker, effect.job.utterance_id) for effect in effects if isinstance(effect, Send)]
+    return [(effect.worker, effect.job.utterance_id) for effect in effects if isinstance(effect, SendJob)]
 
 
 def told(effects: list[Effect]) -> list[object]:
-    return [effect.entry for effect in effects if isinstance(effect, Tell)]
+    return [effect.entry for effect in effects if isinstance(effect, SendEntry)]
 
 
 def test_a_job_goes_to_an_idle_worker_and_the_next_when_it_is_idle_again(outbox):
@@ -78,7 +88,7 @@ def test_a_silent_worker_loses_its_job_to_another(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     effects = outbox.step(report("w2"), LEASE_S + 0.1)
-    assert Attempt(id_of(1), 1) in effects
+    assert SaveAttempt(id_of(1), 1) in effects
     assert sent(effects) == [("w2", id_of(1))]
 
 
@@ -88,7 +98,7 @@ def test_a_worker_that_was_only_slow_goes_on_and_it_counts_as_no_loss(outbox):
     for now_s in (2.0, 4.0, 6.0):
         outbox.step(None, now_s)
         effects = outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), now_s + 0.1)
-        assert effects == [Attempt(id_of(1), 0)]
+        assert effects == [SaveAttempt(id_of(1), 0)]
 
 
 def test_a_worker_that_reports_keeps_its_job_as_long_as_it_takes(outbox):
@@ -103,7 +113,7 @@ def test_a_worker_that_no_longer_holds_a_job_has_lost_it(outbox):
     outbox.step(report(), 0.0)
     assert outbox.step(report(received=1), 0.5) == []  # committed perhaps, and we have not heard yet
     effects = outbox.step(report(received=1), LEASE_S + 0.1)
-    assert Attempt(id_of(1), 1) in effects and sent(effects) == [("w1", id_of(1))]
+    assert SaveAttempt(id_of(1), 1) in effects and sent(effects) == [("w1", id_of(1))]
 
 
 def test_a_job_that_never_arrived_does_not_block_its_worker(outbox):
@@ -116,7 +126,7 @@ def test_a_new_process_gets_a_new_socket_and_the_job_again(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     effects = outbox.step(report(boot="b2"), 0.1)
-    assert effects[:2] == [Connect("w1"), Attempt(id_of(1), 1)]
+    assert effects[:2] == [Connect("w1"), SaveAttempt(id_of(1), 1)]
     assert sent(effects) == [("w1", id_of(1))]
 
 
@@ -151,7 +161,7 @@ def test_after_a_start_journal_is_waited_for_but_not_for_ever():
     waiting = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
     waiting.step(job(1), 0.0)
     waiting.step(report(), 0.9)
-    assert sent(waiting.step(None, JOURNAL_PATIENCE_S)) == [("w1", id_of(1))]
+    assert sent(waiting.step(None, JOURNAL_TIMEOUT_S)) == [("w1", id_of(1))]
 
 
 def test_the_watermark_of_another_stream_forgets_nothing(outbox):
@@ -162,9 +172,9 @@ def test_the_watermark_of_another_stream_forgets_nothing(outbox):
 
 
 def test_many_gaps_do_not_flood_journal(outbox):
-    for number in range(1, 2 * MAX_RESENT):
+    for number in range(1, 2 * MAX_UNCOMMITTED):
         outbox.step(gap(number), 0.0)
-    assert len(told(outbox.step(None, RESEND_S))) == MAX_RESENT
+    assert len(told(outbox.step(None, RESEND_S))) == MAX_UNCOMMITTED
 
 
 def test_sound_that_nobody_takes_is_given_up_when_the_ring_would_be_full(outbox):

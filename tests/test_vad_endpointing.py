@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import FRAME_SAMPLES, Hypothesis
+from voicetap.messages import FRAME_SAMPLES, CutReason, Hypothesis, Purpose
 from voicetap.settings import VadSettings
-from voicetap_vad.endpoint import PAUSES, Endpoint
-from voicetap_vad.segmenter import Ended, Scored, Segmenter, Started
+from voicetap_vad.endpointing import PAUSES, Endpointer
+from voicetap_vad.segmenter import ScoredFrame, Segmenter, UtteranceEnded, UtteranceStarted
 
 ADAPTIVE = VadSettings(adaptive_endpoint=True)
 SHORTEST, USUAL, LONGEST = 350 * 16, 544 * 16, 1000 * 16
@@ -23,7 +23,7 @@ def heard(text: str, avg_logprob: float = -0.2) -> Hypothesis:
         worker="w1",
         boot_id="b1",
         utterance_id=UtteranceId("mic", "a1", 1),
-        purpose="early",
+        purpose=Purpose.EARLY,
         start_position=0,
         end_position=16_000,
         text=text,
@@ -33,11 +33,11 @@ def heard(text: str, avg_logprob: float = -0.2) -> Hypothesis:
 
 
 def length_after(text: str, avg_logprob: float = -0.2, pauses_ms: tuple[int, ...] = ()) -> int:
-    endpoint = Endpoint(ADAPTIVE)
+    endpointer = Endpointer(ADAPTIVE)
     for pause_ms in pauses_ms:
-        endpoint.go_on(pause_ms * 16)
-    endpoint.hear(heard(text, avg_logprob))
-    return endpoint.length
+        endpointer.on_speech_resumed(pause_ms * 16)
+    endpointer.on_hypothesis(heard(text, avg_logprob))
+    return endpointer.length
 
 
 @pytest.mark.parametrize("text", ["Turn it on.", "Really?", "Stop!", 'He said "no."', "いいえ。"])
@@ -68,10 +68,10 @@ def test_a_speaker_who_pauses_long_is_waited_for_longer():
 
 
 def test_it_adapts_only_if_it_may():
-    endpoint = Endpoint(VadSettings())
+    endpointer = Endpointer(VadSettings())
     for text in SAID.values():
-        endpoint.hear(heard(text))
-        assert endpoint.length == USUAL
+        endpointer.on_hypothesis(heard(text))
+        assert endpointer.length == USUAL
 
 
 def segment(probabilities: list[float], said: list[str]) -> list[tuple[int, int, str]]:
@@ -79,14 +79,14 @@ def segment(probabilities: list[float], said: list[str]) -> list[tuple[int, int,
     segmenter, ends, known, texts = Segmenter(ADAPTIVE), [], None, iter(said)
     first_seq = 0
     for seq, probability in enumerate(probabilities):
-        for event in segmenter.feed(Scored(seq, seq * FRAME_SAMPLES, probability)):
-            if isinstance(event, Started):
+        for event in segmenter.on_frame(ScoredFrame(seq, seq * FRAME_SAMPLES, probability)):
+            if isinstance(event, UtteranceStarted):
                 first_seq = event.first_seq
-            if isinstance(event, Ended):
+            if isinstance(event, UtteranceEnded):
                 assert known in (None, (first_seq, event.last_seq)), "the cut is what it was said to be"
                 ends.append((seq, event.last_seq, event.reason))
         if (pause := segmenter.pause) and pause != known:
-            segmenter.endpoint.hear(heard(next(texts, "")))
+            segmenter.endpointer.on_hypothesis(heard(next(texts, "")))
         known = segmenter.pause
     return ends
 
@@ -95,7 +95,7 @@ def segment(probabilities: list[float], said: list[str]) -> list[tuple[int, int,
 def test_what_was_said_moves_the_end_and_not_the_cut(said, length):
     [(ended_seq, last_seq, reason)] = segment([QUIET] * 20 + [SPEECH] * 30 + [QUIET] * 40, [SAID[said]])
     assert ended_seq == 49 + -(-length // FRAME_SAMPLES)
-    assert (last_seq, reason) == (49 + ADAPTIVE.speech_pad_ms // 32, "silence")
+    assert (last_seq, reason) == (49 + ADAPTIVE.speech_pad_ms // 32, CutReason.SILENCE)
 
 
 def test_a_text_counts_for_its_own_pause_alone():
@@ -123,4 +123,4 @@ def test_whatever_is_heard_no_frame_is_in_two_cuts_and_no_end_is_too_soon(probab
     assert [last for _, last, _ in ends] == sorted({last for _, last, _ in ends})
     for ended_seq, _, reason in ends:
         silent = probabilities[ended_seq - SHORTEST // FRAME_SAMPLES + 1 : ended_seq + 1]
-        assert reason != "silence" or max(silent) < replace(ADAPTIVE).threshold
+        assert reason != CutReason.SILENCE or max(silent) < replace(ADAPTIVE).threshold
