@@ -1,4 +1,4 @@
-"""The cut list outlives its process, keeps its numbers, and survives damage."""
+"""The segment store outlives its process, keeps its numbers, and replaces damaged files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cuts-mic.sqlite"
 
 
-def test_what_was_committed_is_there_for_the_next_process(path):
+def test_the_next_process_finds_what_was_committed(path):
     store = SegmentStore(path)
     store.save(SEGMENT)
     store.save_checkpoint(Checkpoint("a1", 21, 10_752, last_number=1))
     store.commit()
-    store.save(replace(SEGMENT, number=2))  # decided, not noted: it dies with the process
+    store.save(replace(SEGMENT, number=2))  # not committed: it dies with the process
     store.close()
     again = SegmentStore(path)
     assert (again.segments(), again.load_checkpoint("a1")) == ([SEGMENT], Checkpoint("a1", 21, 10_752, last_number=1))
@@ -28,7 +28,7 @@ def test_what_was_committed_is_there_for_the_next_process(path):
     again.close()
 
 
-def test_journals_word_removes_cuts_but_never_the_open_one(path):
+def test_committed_segments_are_dropped_but_never_the_open_one(path):
     store = SegmentStore(path)
     for number, kind in enumerate((SegmentKind.SPEECH, SegmentKind.GAP, SegmentKind.SPEECH, SegmentKind.OPEN), 1):
         store.save(replace(SEGMENT, number=number, kind=kind, first_seq=10 * number))
