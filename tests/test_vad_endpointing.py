@@ -76,18 +76,18 @@ def test_it_adapts_only_if_enabled():
 
 def segment(probabilities: list[float], texts: list[str]) -> list[tuple[int, int, str]]:
     """The end and its segment: (seq, last_seq, reason). The next of `texts` is the hypothesis of each new pause."""
-    segmenter, ends, known, hypotheses = Segmenter(ADAPTIVE), [], None, iter(texts)
+    segmenter, ends, announced, hypotheses = Segmenter(ADAPTIVE), [], None, iter(texts)
     first_seq = 0
     for seq, probability in enumerate(probabilities):
         for event in segmenter.on_frame(ScoredFrame(seq, seq * FRAME_SAMPLES, probability)):
             if isinstance(event, UtteranceStarted):
                 first_seq = event.first_seq
             if isinstance(event, UtteranceEnded):
-                assert known in (None, (first_seq, event.last_seq)), "the segment is the one that the pause announced"
+                assert announced in (None, (first_seq, event.last_seq)), "the segment is the one of its pause"
                 ends.append((seq, event.last_seq, event.reason))
-        if (pause := segmenter.pause) and pause != known:
+        if (pause := segmenter.pause) and pause != announced:
             segmenter.endpointer.on_hypothesis(hypothesis(next(hypotheses, "")))
-        known = segmenter.pause
+        announced = segmenter.pause
     return ends
 
 

@@ -1,4 +1,4 @@
-"""The partial text of an open utterance: what it says so far, and when and what to decode next. Pure.
+"""The partial text of an open utterance: its words so far, and when and what to decode next. Pure.
 
 LocalAgreement-2 on words (Liu et al. 2020, "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by
 Partial Hypothesis Selection"): a word is committed once two hypotheses in a row agree on it and on all words before

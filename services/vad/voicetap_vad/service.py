@@ -99,7 +99,7 @@ class Service:
         return 0 if any(tracker.is_behind for tracker in self._trackers.values()) else MAX_WAIT_S
 
     def rest_s(self) -> float:
-        """How long to let messages accumulate, while nobody speaks: frame by frame the model runs with cold caches."""
+        """How long to let messages accumulate, during silence: frame by frame the model would run with cold caches."""
         trackers = self._trackers.values()
         if not (self._outbox.is_empty and all(tracker.is_quiet for tracker in trackers)):
             return 0.0
@@ -210,7 +210,7 @@ class Service:
     # ---- shutdown -----------------------------------------------------------------------------------
 
     def _check_bundle_stopping(self, now_s: float) -> None:
-        """Tells supervise when everything is committed: it ends the stopping bundle then."""
+        """Signals supervise that everything is committed, so that it can end the stopping bundle."""
         runtime_dir = self._node.settings.runtime_dir
         if not shutdown.is_bundle_stopping(runtime_dir):
             return

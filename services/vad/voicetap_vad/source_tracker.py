@@ -22,7 +22,7 @@ from .silero import Silero
 from .stream import Output, Stream
 
 FRAMES_PER_STEP = 64  # about 10 ms of work: catching up starves neither live frames nor the heartbeat
-BATCH_FRAMES = 5  # processed together while nobody speaks: an onset of three frames is seen two frames late at most
+BATCH_FRAMES = 5  # processed together during silence: an onset of three frames is seen two frames late at most
 HEAD_TIMEOUT_S = 1.0  # capture sends its head ten times a second
 PROGRESS_S, PROGRESS_FRAMES = 1.0, 32  # whichever is first; in real time they coincide
 STOPPING_PROGRESS_S = 0.1  # a capture that stops waits until everything is drained

@@ -132,7 +132,7 @@ class Stream:
         self._frames = FrameBuffer(head.source)
         self.partial: PartialTracker | None = None  # of the newest utterance
         restored = [segment for segment in store.segments() if segment.stream == self.name]
-        self._pending = [segment for segment in restored if segment.kind == SegmentKind.SPEECH]  # frames still to come
+        self._pending = [segment for segment in restored if segment.kind == SegmentKind.SPEECH]  # to be fetched
         self._open = next((segment for segment in restored if segment.kind == SegmentKind.OPEN), None)
         self._decide_from_seq = self._open.first_seq if self._open else checkpoint.seq
         self._decided_end = self._open.start_position if self._open else checkpoint.position
@@ -239,7 +239,7 @@ class Stream:
         return self._frames.job(self._segment_to(pause[1], SegmentKind.SPEECH, CutReason.SILENCE), Purpose.EARLY)
 
     def partial_overdue(self, period_s: float) -> float:
-        """How long a partial has been due, in samples; negative: not due yet, or nobody is speaking."""
+        """How long a partial has been due, in samples; negative: not due yet, or no speech."""
         return self.partial.overdue(self._decided_end, period_s) if self._segmenter.is_speaking else NEVER
 
     def partial_job(self) -> Job:
