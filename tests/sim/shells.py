@@ -73,8 +73,8 @@ class Vad:
 
     def turn(self) -> float:
         self.service.step()
-        if (rest_s := self.service.rest_s()) > 0:
-            self._process.rest(rest_s)
+        if (sleep_s := self.service.sleep_s()) > 0:
+            self._process.rest(sleep_s)
         return self.service.wait_s()
 
 

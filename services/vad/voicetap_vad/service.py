@@ -87,8 +87,8 @@ class Service:
         node = self._node
         node.state = ServiceState.READY
         while node.alive():
-            if (rest_s := self.rest_s()) > 0:
-                node.sleep(rest_s)
+            if (sleep_s := self.sleep_s()) > 0:
+                node.sleep(sleep_s)
             else:
                 node.wait(self.wait_s())
             self.step()
@@ -98,8 +98,8 @@ class Service:
         """How long to wait for messages at most."""
         return 0 if any(tracker.is_behind for tracker in self._trackers.values()) else MAX_WAIT_S
 
-    def rest_s(self) -> float:
-        """How long to let messages accumulate, during silence: frame by frame the model would run with cold caches."""
+    def sleep_s(self) -> float:
+        """How long to sleep while messages accumulate, during silence: frame by frame the model would run with cold caches."""
         trackers = self._trackers.values()
         if not (self._outbox.is_empty and all(tracker.is_quiet for tracker in trackers)):
             return 0.0
