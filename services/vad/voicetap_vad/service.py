@@ -99,7 +99,7 @@ class Service:
         return 0 if any(tracker.is_behind for tracker in self._trackers.values()) else MAX_WAIT_S
 
     def sleep_s(self) -> float:
-        """How long to sleep while messages accumulate, during silence: frame by frame the model would run with cold caches."""
+        """How long to sleep in silence while frames accumulate: run frame by frame, the model has cold caches."""
         trackers = self._trackers.values()
         if not (self._outbox.is_empty and all(tracker.is_quiet for tracker in trackers)):
             return 0.0
