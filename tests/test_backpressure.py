@@ -12,7 +12,7 @@ from rig import judge, processes, speech, world
 from rig.journal import take
 from rig.processes import eventually
 from rig.said import final
-from rig.vad import Neighbours, silent, spoken
+from rig.vad import VadPeers, silent, spoken
 from voicetap import Tap, links
 from voicetap.bus import Bus
 from voicetap.messages import Entry, Failed
@@ -110,20 +110,20 @@ def test_a_journal_that_is_stopped_for_seconds_holds_up_everybody_and_loses_noth
 
 def test_a_microphone_that_nobody_can_follow_is_given_up_oldest_first_and_that_is_said(spawn, settings, runtime_dir):
     """A microphone cannot be held up: what is older than the ring is lost."""
-    with Neighbours(settings, workers=("w1",)) as around:
-        around.workers["w1"].answers = False  # it goes on decoding the first
+    with VadPeers(settings, workers=("w1",)) as peers:
+        peers.workers["w1"].answers = False  # it goes on decoding the first
         spawn("voicetap_vad", capture_ring_s=str(RING_S))
         memory = Memory(runtime_dir)
-        around.pump(lambda: around.needed_seq >= 0 and memory.look() is None, "vad listens")
+        peers.run_until(lambda: peers.needed_seq >= 0 and memory.look() is None, "vad is ready")
         for _ in range(20):  # of two seconds and a pause each
-            around.hear(spoken() + silent(40))
-        around.pump(
-            lambda: around.beat and [source.failed for source in around.beat.sources] == [17],
+            peers.play(spoken() + silent(40))
+        peers.run_until(
+            lambda: peers.heartbeat and [source.failed for source in peers.heartbeat.sources] == [17],
             "what was given up is counted",
         )
         memory.look()
         assert memory.grown() == {}
-        failed = [entry for entry in around.entries.values() if isinstance(entry, Failed)]
+        failed = [entry for entry in peers.entries.values() if isinstance(entry, Failed)]
         assert {entry.reason for entry in failed} == {"overrun"}
         assert [entry.utterance_id.number for entry in failed] == list(range(1, 18)), "three fit into ten seconds"
 

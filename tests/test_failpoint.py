@@ -51,7 +51,7 @@ def test_it_may_stay_for_ever(runtime_dir, what):
 
 def test_off_it_is_a_function_that_does_nothing():
     assert "VOICETAP_FAILPOINTS" not in os.environ
-    assert failpoint.failpoint("vad.cut.committed") is None
+    assert failpoint.failpoint("vad.segment.committed") is None
     assert len(failpoint.failpoint.__code__.co_code) <= 8, "no more than a return"
 
 

@@ -17,8 +17,8 @@ from voicetap.messages import Committed
 from voicetap_capture.service import Service as Capture
 from voicetap_journal import order
 from voicetap_journal.journal import Journal
-from voicetap_vad.cutlist import CutList
-from voicetap_vad.outbox import Outbox
+from voicetap_vad.dispatcher import Outbox
+from voicetap_vad.segment_store import SegmentStore
 
 WORLDS = 400  # enough that everything that sometimes happens has happened
 CPU_S = 60.0  # on a slow machine there are fewer; the clock on the wall says nothing where others work beside us
@@ -87,10 +87,10 @@ MUTANTS = {
     "no entry is known to journal": [(order.Stream, "knows", lambda self, number: False)],
     "a lost lease is not noticed": [
         (Outbox, "_expire", lambda self, now_s: ()),
-        (Outbox, "_lost", lambda self, worker: ()),
+        (Outbox, "_on_worker_lost", lambda self, worker: ()),
     ],
-    "old cuts are not honoured": [(CutList, "cuts", lambda self: [])],
-    "old marks are not honoured": [(CutList, "mark", lambda self, stream: None)],
+    "stored segments are ignored": [(SegmentStore, "segments", lambda self: [])],
+    "stored checkpoints are ignored": [(SegmentStore, "load_checkpoint", lambda self, stream: None)],
     "acknowledged before it is stored": [(Journal, "_take_entry", _acknowledge_before_it_is_stored)],
     "published before the ring has it": [(Capture, "_publish", _publish_before_the_ring_has_it)],
 }

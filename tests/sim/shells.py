@@ -72,9 +72,9 @@ class Vad:
         self.drain = self.service.drain
 
     def turn(self) -> float:
-        self.service.turn()
-        if (rest_s := self.service.rest_s()) > 0:
-            self._process.rest(rest_s)
+        self.service.step()
+        if (sleep_s := self.service.sleep_s()) > 0:
+            self._process.rest(sleep_s)
         return self.service.wait_s()
 
 

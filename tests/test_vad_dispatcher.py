@@ -1,10 +1,20 @@
-"""Who gets which job, when it counts as lost, and what ends it: no sockets, no clock."""
+"""Which worker gets which job, when it loses it, and what ends it: no sockets, no clock."""
 
 import pytest
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Committed, Failed, Gap, Job, JournalHead, WorkerReport
-from voicetap_vad.outbox import JOURNAL_PATIENCE_S, MAX_RESENT, RESEND_S, Attempt, Connect, Effect, Outbox, Send, Tell
+from voicetap_vad.dispatcher import (
+    JOURNAL_TIMEOUT_S,
+    MAX_UNCOMMITTED,
+    RESEND_S,
+    Connect,
+    Effect,
+    Outbox,
+    SaveAttempt,
+    SendEntry,
+    SendJob,
+)
 
 LEASE_S = 1.0
 HEAD = JournalHead(journal_id="j", first_seq=1, next_seq=1)
@@ -45,17 +55,17 @@ def report(worker: str = "w1", received: int = 0, holding: tuple = (), boot: str
 
 
 def sent(effects: list[Effect]) -> list[tuple[str, UtteranceId]]:
-    return [(effect.worker, effect.job.utterance_id) for effect in effects if isinstance(effect, Send)]
+    return [(effect.worker, effect.job.utterance_id) for effect in effects if isinstance(effect, SendJob)]
 
 
-def told(effects: list[Effect]) -> list[object]:
-    return [effect.entry for effect in effects if isinstance(effect, Tell)]
+def entries(effects: list[Effect]) -> list[object]:
+    return [effect.entry for effect in effects if isinstance(effect, SendEntry)]
 
 
 def test_a_job_goes_to_an_idle_worker_and_the_next_when_it_is_idle_again(outbox):
     assert sent(outbox.step(job(1), 0.0) + outbox.step(job(2), 0.0)) == []
     assert outbox.step(report(), 0.1)[0] == Connect("w1")
-    assert outbox.step(report(), 0.1) == []  # sent already, not received yet
+    assert outbox.step(report(), 0.1) == []  # sent, not received yet
     assert outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), 0.2) == []
     assert sent(outbox.step(report(received=1, holding=(id_of(1),)), 0.3)) == [("w1", id_of(2))]
 
@@ -78,17 +88,17 @@ def test_a_silent_worker_loses_its_job_to_another(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     effects = outbox.step(report("w2"), LEASE_S + 0.1)
-    assert Attempt(id_of(1), 1) in effects
+    assert SaveAttempt(id_of(1), 1) in effects
     assert sent(effects) == [("w2", id_of(1))]
 
 
-def test_a_worker_that_was_only_slow_goes_on_and_it_counts_as_no_loss(outbox):
+def test_a_worker_that_was_only_slow_keeps_its_job_and_no_attempt_is_counted(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     for now_s in (2.0, 4.0, 6.0):
         outbox.step(None, now_s)
         effects = outbox.step(report(received=1, decoding=(id_of(1),), holding=(id_of(1),)), now_s + 0.1)
-        assert effects == [Attempt(id_of(1), 0)]
+        assert effects == [SaveAttempt(id_of(1), 0)]
 
 
 def test_a_worker_that_reports_keeps_its_job_as_long_as_it_takes(outbox):
@@ -101,9 +111,9 @@ def test_a_worker_that_reports_keeps_its_job_as_long_as_it_takes(outbox):
 def test_a_worker_that_no_longer_holds_a_job_has_lost_it(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
-    assert outbox.step(report(received=1), 0.5) == []  # committed perhaps, and we have not heard yet
+    assert outbox.step(report(received=1), 0.5) == []  # perhaps it is committed, and the message is on its way
     effects = outbox.step(report(received=1), LEASE_S + 0.1)
-    assert Attempt(id_of(1), 1) in effects and sent(effects) == [("w1", id_of(1))]
+    assert SaveAttempt(id_of(1), 1) in effects and sent(effects) == [("w1", id_of(1))]
 
 
 def test_a_job_that_never_arrived_does_not_block_its_worker(outbox):
@@ -116,24 +126,24 @@ def test_a_new_process_gets_a_new_socket_and_the_job_again(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     effects = outbox.step(report(boot="b2"), 0.1)
-    assert effects[:2] == [Connect("w1"), Attempt(id_of(1), 1)]
+    assert effects[:2] == [Connect("w1"), SaveAttempt(id_of(1), 1)]
     assert sent(effects) == [("w1", id_of(1))]
 
 
-def test_after_max_attempts_it_is_failed_and_said_until_committed(outbox):
+def test_after_max_attempts_it_is_failed_and_resent_until_committed(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(report(), 0.0)
     outbox.step(report(boot="b2"), 0.1)
     effects = outbox.step(report(boot="b3"), 0.2)
-    (failed,) = told(effects)
+    (failed,) = entries(effects)
     assert (type(failed), failed.reason, failed.attempt) == (Failed, "worker_lost", 2)
-    assert sent(effects) == [] and told(outbox.step(None, 0.3)) == []
-    assert told(outbox.step(None, 0.3 + RESEND_S)) == [failed]
+    assert sent(effects) == [] and entries(outbox.step(None, 0.3)) == []
+    assert entries(outbox.step(None, 0.3 + RESEND_S)) == [failed]
     outbox.step(Committed(utterance_id=id_of(1), journal_seq=1), 1.0)
     assert outbox.step(None, 9.0) == []
 
 
-def test_what_a_worker_held_before_we_were_restarted_is_not_given_to_another():
+def test_what_a_worker_held_before_vad_restarted_is_not_sent_to_another():
     outbox = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
     outbox.step(job(1), 0.0)
     assert outbox.step(report(received=7, holding=(id_of(1),), decoding=(id_of(1),)), 0.1) == [Connect("w1")]
@@ -141,20 +151,20 @@ def test_what_a_worker_held_before_we_were_restarted_is_not_given_to_another():
     assert sent(outbox.step(HEAD, 0.3)) == []
 
 
-def test_after_a_start_journal_is_waited_for_but_not_for_ever():
+def test_after_a_start_jobs_wait_for_journal_up_to_a_limit():
     outbox = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
     outbox.step(job(1), 0.0)
     outbox.step(job(2), 0.0)
     assert sent(outbox.step(report(), 0.1)) == []
-    known = JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(id_of(1),))
-    assert sent(outbox.step(known, 0.2)) == [("w1", id_of(2))]
+    head = JournalHead(journal_id="j", first_seq=1, next_seq=2, committed=(id_of(1),))
+    assert sent(outbox.step(head, 0.2)) == [("w1", id_of(2))]
     waiting = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
     waiting.step(job(1), 0.0)
     waiting.step(report(), 0.9)
-    assert sent(waiting.step(None, JOURNAL_PATIENCE_S)) == [("w1", id_of(1))]
+    assert sent(waiting.step(None, JOURNAL_TIMEOUT_S)) == [("w1", id_of(1))]
 
 
-def test_the_watermark_of_another_stream_forgets_nothing(outbox):
+def test_the_watermark_of_another_stream_drops_nothing(outbox):
     outbox.step(job(1), 0.0)
     other = (id_of(9, stream="b2"), id_of(9, "hall"))
     outbox.step(JournalHead(journal_id="j", first_seq=1, next_seq=1, committed=other), 0.0)
@@ -162,15 +172,15 @@ def test_the_watermark_of_another_stream_forgets_nothing(outbox):
 
 
 def test_many_gaps_do_not_flood_journal(outbox):
-    for number in range(1, 2 * MAX_RESENT):
+    for number in range(1, 2 * MAX_UNCOMMITTED):
         outbox.step(gap(number), 0.0)
-    assert len(told(outbox.step(None, RESEND_S))) == MAX_RESENT
+    assert len(entries(outbox.step(None, RESEND_S))) == MAX_UNCOMMITTED
 
 
-def test_sound_that_nobody_takes_is_given_up_when_the_ring_would_be_full(outbox):
+def test_the_oldest_job_is_failed_when_more_sound_waits_than_the_ring_holds(outbox):
     for number in range(1, 5):
         outbox.step(job(number, seconds=3.0), 0.0)
-    (failed,) = told(outbox.step(None, RESEND_S))
+    (failed,) = entries(outbox.step(None, RESEND_S))
     assert (failed.utterance_id, failed.reason) == (id_of(1), "overrun")
     assert sent(outbox.step(report(), 0.6)) == [("w1", id_of(2))]
 
@@ -190,27 +200,27 @@ def test_a_draining_or_loading_worker_gets_nothing(outbox):
         assert sent(outbox.step(busy, 0.1)) == []
 
 
-def test_what_is_given_up_is_told_whoever_has_it(outbox):
+def test_a_failed_entry_is_sent_even_if_a_worker_has_the_job(outbox):
     outbox.step(job(1), 0.0)
     outbox.step(job(2), 0.0)
     assert sent(outbox.step(report(), 0.1)) == [("w1", id_of(1))]
-    given_up = [
+    failed = [
         Failed(utterance_id=id_of(n), source="mic", start_s=0, end_s=1, wall_ns=0, reason="stopped") for n in (1, 2)
     ]
-    assert [told(outbox.step(failed, 0.2)) for failed in given_up] == [[given_up[0]], [given_up[1]]]
+    assert [entries(outbox.step(failed, 0.2)) for failed in failed] == [[failed[0]], [failed[1]]]
     assert sent(outbox.step(report(received=1, holding=(id_of(1),)), 0.3)) == []
     outbox.step(Committed(utterance_id=id_of(1), journal_seq=1), 0.4)
-    assert told(outbox.step(None, 0.3 + RESEND_S)) == [given_up[1]]
+    assert entries(outbox.step(None, 0.3 + RESEND_S)) == [failed[1]]
 
 
-def test_what_a_lost_list_does_not_know_is_failed_unless_a_worker_has_it(outbox):
+def test_what_a_lost_store_does_not_contain_is_failed_unless_a_worker_has_it(outbox):
     outbox.step(report(received=1, holding=(id_of(1),), decoding=(id_of(1),)), 0.0)
     for number in (1, 2):
         lost = Failed(utterance_id=id_of(number), source="mic", start_s=0, end_s=0, wall_ns=0, reason="cuts_lost")
-        assert told(outbox.step(lost, 0.0)) == []
+        assert entries(outbox.step(lost, 0.0)) == []
     outbox.step(report(received=1, holding=(id_of(1),), decoding=(id_of(1),)), 0.2)
-    assert [entry.utterance_id for entry in told(outbox.step(None, RESEND_S))] == [id_of(2)]
+    assert [entry.utterance_id for entry in entries(outbox.step(None, RESEND_S))] == [id_of(2)]
     outbox.step(Committed(utterance_id=id_of(2), journal_seq=2), 0.9)
-    assert told(outbox.step(None, 1.1)) == [], "its worker is heard"
-    assert [entry.utterance_id for entry in told(outbox.step(None, 1.3))] == [id_of(1)], "and then it is not"
+    assert entries(outbox.step(None, 1.1)) == [], "its worker has reported it"
+    assert [entry.utterance_id for entry in entries(outbox.step(None, 1.3))] == [id_of(1)], "until the lease expires"
     assert outbox.counts("mic")["failed"] == 2
