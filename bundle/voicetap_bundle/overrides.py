@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from voicetap import sources
+from voicetap import source_spec
 from voicetap.config import variable
 from voicetap.errors import SettingsError
 
@@ -17,7 +17,7 @@ def environment(overrides: Mapping[str, object]) -> dict[str, str]:
 
 def absolute(spec: str) -> str:
     """A source as another process, elsewhere, understands it. Raises SettingsError."""
-    source = sources.parse(spec)
+    source = source_spec.parse(spec)
     if source.kind == "mic":
         return spec
     return f"{source.name}={source.kind}:{Path(source.argument).expanduser().absolute()}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from voicetap import config, sources
+from voicetap import config, source_spec
 from voicetap.messages import Failed, Final, Gap
 from voicetap.settings import Settings
 
@@ -72,8 +72,8 @@ def _readable(spec: str) -> str:
 
 
 def _no_microphone(settings: Settings) -> bool:
-    only = sources.parse_all(settings)
-    return len(only) == 1 and only[0] == sources.Source("mic", "mic", "") and not list_devices()
+    only = source_spec.parse_all(settings)
+    return len(only) == 1 and only[0] == source_spec.SourceSpec("mic", "mic", "") and not list_devices()
 
 
 def _sample() -> Path:
@@ -93,7 +93,7 @@ def _wait(box: Bundle, screen: Screen) -> bool:
 def _introduce(box: Bundle, screen: Screen) -> None:
     """One line for each source, one for the engine."""
     lost = box.lost_sources()
-    for source in sources.parse_all(box.settings):
+    for source in source_spec.parse_all(box.settings):
         where = source.argument or "the default microphone"
         trouble = f"waiting for {where}: {lost.get(source.name)}"
         screen.say(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")

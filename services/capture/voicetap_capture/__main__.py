@@ -16,7 +16,7 @@ from voicetap.errors import ConfigError
 from voicetap.service import shutdown
 from voicetap.service.node import Node, run
 from voicetap.settings import Settings
-from voicetap.sources import Source, parse_all
+from voicetap.source_spec import SourceSpec, parse_all
 
 from .ring import Ring
 from .service import Service
@@ -64,14 +64,14 @@ def print_frames() -> None:
     print(json.dumps([dataclasses.asdict(survey) for survey in surveys]))  # noqa: T201  the command's answer
 
 
-def _source(settings: Settings, number: int) -> Source:
+def _source(settings: Settings, number: int) -> SourceSpec:
     sources = parse_all(settings)
     if not 1 <= number <= len(sources):
         raise ConfigError(f"there is no source {number}: sources names {len(sources)}")
     return sources[number - 1]
 
 
-def _ring_path(settings: Settings, source: Source) -> Path:
+def _ring_path(settings: Settings, source: SourceSpec) -> Path:
     return Path(settings.runtime_dir, f"audio-{source.name}.ring")
 
 

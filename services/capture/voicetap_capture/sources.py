@@ -1,12 +1,12 @@
 """Opens what a source in the settings names. Each kind is imported only where it is wanted: they are slow to."""
 
 from voicetap.settings import CaptureSettings
-from voicetap.sources import Source as Spec
+from voicetap.source_spec import SourceSpec
 
 from .service import Source
 
 
-def open_source(spec: Spec, settings: CaptureSettings, position: int) -> Source:
+def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> Source:
     """Raises ConfigError for what can never be heard. A file is gone on with at sample `position`."""
     realtime = settings.pace == "realtime"
     if spec.kind == "file":
