@@ -16,8 +16,7 @@ from voicetap.messages import FRAME_SAMPLES
 from voicetap_bundle import Bundle
 from voicetap_bundle.accounts import Books, Claim, Run, claim_of, sequence_violations, summary, violations
 from voicetap_bundle.audit import audit
-from voicetap_capture.ring import Ring
-from voicetap_capture.survey import survey_all
+from voicetap_capture.ring import Ring, survey_all
 
 F = FRAME_SAMPLES
 

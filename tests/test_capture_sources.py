@@ -11,8 +11,8 @@ import pytest
 
 from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_BYTES
-from voicetap_capture.file import File
-from voicetap_capture.raw import open_raw
+from voicetap_capture.sources.file import FileSource
+from voicetap_capture.sources.raw import open_raw
 
 RAMP = struct.pack("<20000h", *(index % 8000 - 4000 for index in range(20_000)))
 
@@ -50,29 +50,29 @@ def read_all(source, block_bytes: int = FRAME_BYTES) -> bytes:
 
 def test_a_wav_file_comes_bit_for_bit(tmp_path):
     path = write_wav(tmp_path / "a.wav", RAMP)
-    assert read_all(File(str(path), 0, realtime=False)) == RAMP
+    assert read_all(FileSource(str(path), 0, realtime=False)) == RAMP
 
 
 def test_a_flac_file_comes_bit_for_bit(tmp_path):
     path = write_coded(tmp_path / "a.flac", "flac", RAMP)
-    assert read_all(File(str(path), 0, realtime=False)) == RAMP
+    assert read_all(FileSource(str(path), 0, realtime=False)) == RAMP
 
 
 @pytest.mark.parametrize("name, codec", [("a.mp3", "libmp3lame"), ("a.opus", "libopus")])
 def test_compressed_files_are_read(tmp_path, name, codec):
     path = write_coded(tmp_path / name, codec, RAMP)
-    assert len(read_all(File(str(path), 0, realtime=False))) == pytest.approx(len(RAMP), abs=2 * 4000)
+    assert len(read_all(FileSource(str(path), 0, realtime=False))) == pytest.approx(len(RAMP), abs=2 * 4000)
 
 
 def test_a_stereo_file_of_another_rate_becomes_mono_at_16_khz(tmp_path):
     path = write_wav(tmp_path / "a.wav", RAMP * 4, rate_hz=48_000, channels=2)
-    assert len(read_all(File(str(path), 0, realtime=False))) // 2 == pytest.approx(40_000 / 3, abs=40)
+    assert len(read_all(FileSource(str(path), 0, realtime=False))) // 2 == pytest.approx(40_000 / 3, abs=40)
 
 
 @pytest.mark.parametrize("position", [0, 512, 1234, 19_999, 20_000, 30_000])
 def test_a_file_is_gone_on_with_at_the_sample(tmp_path, position):
     path = write_coded(tmp_path / "a.flac", "flac", RAMP)
-    assert read_all(File(str(path), position, realtime=False)) == RAMP[2 * position :]
+    assert read_all(FileSource(str(path), position, realtime=False)) == RAMP[2 * position :]
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_what_is_no_sound_is_one_line(tmp_path, content, complaint):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=complaint) as caught:
-        File(str(path), 0, realtime=False)
+        FileSource(str(path), 0, realtime=False)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_a_file_without_samples_or_audio_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="holds no sound"):
-        File(str(write_wav(tmp_path / "a.wav", b"")), 0, realtime=False)
+        FileSource(str(write_wav(tmp_path / "a.wav", b"")), 0, realtime=False)
     subtitles = tmp_path / "a.srt"
     subtitles.write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
     with pytest.raises(ConfigError, match="no audio stream"):
-        File(str(subtitles), 0, realtime=False)
+        FileSource(str(subtitles), 0, realtime=False)
 
 
 # ---- raw ----------------------------------------------------------------------------------------

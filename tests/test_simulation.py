@@ -14,7 +14,7 @@ import pytest
 
 from sim import stand_ins, timeline, witness, world
 from voicetap.messages import Committed
-from voicetap_capture.service import Service as Capture
+from voicetap_capture.service import CaptureService
 from voicetap_journal import order
 from voicetap_journal.journal import Journal
 from voicetap_vad.cutlist import CutList
@@ -92,7 +92,7 @@ MUTANTS = {
     "old cuts are not honoured": [(CutList, "cuts", lambda self: [])],
     "old marks are not honoured": [(CutList, "mark", lambda self, stream: None)],
     "acknowledged before it is stored": [(Journal, "_take_entry", _acknowledge_before_it_is_stored)],
-    "published before the ring has it": [(Capture, "_publish", _publish_before_the_ring_has_it)],
+    "published before the ring has it": [(CaptureService, "_publish", _publish_before_the_ring_has_it)],
 }
 
 

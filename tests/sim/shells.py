@@ -10,8 +10,8 @@ from voicetap import links
 from voicetap.messages import AudioFrame, Failed, Final, Gap
 from voicetap.service import shutdown
 from voicetap.tap import Tap, TapMessage
-from voicetap_capture.ring import Ring
-from voicetap_capture.service import Service as CaptureService
+from voicetap_capture.ring import Ring, ring_path
+from voicetap_capture.service import CaptureService
 from voicetap_journal.journal import Journal as JournalService
 from voicetap_journal.store import Store
 from voicetap_transcribe.worker import Worker
@@ -32,7 +32,7 @@ ENTRIES = (Final, Failed, Gap)
 class Capture:
     def __init__(self, process: "Process", source: "Source"):
         world = process.world
-        path = Path(world.directory, f"audio-{source.name}.ring")
+        path = ring_path(world.directory, source.name)
         ring = WitnessedRing(path, source.name, world.settings.capture.ring_s, origin="")
         ring.__enter__()
         ring.witness, source.stream = world.witness.committed, ring.stream
@@ -45,11 +45,11 @@ class Capture:
         self._world = world
 
     def turn(self) -> float:
-        self._service.turn()
+        self._service.step()
         return self._service.wait_s()
 
     def drain(self) -> None:
-        self._service.stop(shutdown.is_stopping(self._world.directory))
+        self._service.shutdown(shutdown.is_stopping(self._world.directory))
 
 
 class WitnessedRing(Ring):

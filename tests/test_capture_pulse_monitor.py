@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rig.processes import eventually
-from voicetap_capture.whereabouts import LOOK_S, Whereabouts, source_of
+from voicetap_capture.sources.pulse_monitor import INTERVAL_S, PulseMonitor, source_of
 
 LISTED = {
     "sources": [{"index": 3, "name": "usb"}, {"index": 4, "name": "webcam"}],
@@ -51,39 +51,39 @@ def listed(source: str) -> str:
 
 
 @pytest.fixture
-def where():
-    whereabouts = Whereabouts({"PULSE_SERVER": "unix:/somewhere"})
-    yield whereabouts
-    whereabouts.close()
+def monitor():
+    monitor = PulseMonitor({"PULSE_SERVER": "unix:/somewhere"})
+    yield monitor
+    monitor.close()
 
 
-def test_a_move_is_told_until_it_is_taken_back(pactl, where):
+def test_a_move_is_told_until_it_is_taken_back(pactl, monitor):
     now_s = 0.0
     for source, told in (("usb", ""), ("webcam", "webcam"), ("webcam", "webcam"), ("usb", "")):
         pactl(listed(source))
-        now_s += LOOK_S
-        where.moved_to(now_s)
-        eventually(lambda at_s=now_s, it=told: where.moved_to(at_s) == it and where._asked is None, 5, told)
+        now_s += INTERVAL_S
+        monitor.poll(now_s)
+        eventually(lambda at_s=now_s, it=told: monitor.poll(at_s) == it and monitor._query is None, 5, told)
 
 
-def test_nobody_is_asked_before_it_is_time(pactl, where, tmp_path):
+def test_nobody_is_asked_before_it_is_time(pactl, monitor, tmp_path):
     pactl(f"echo asked >> {tmp_path}/log")
-    where.moved_to(0.0)
-    eventually(lambda: where.moved_to(LOOK_S - 0.1) == "" and where._asked is None, 5, "the answer")
-    assert where.moved_to(LOOK_S - 0.1) == "" and (tmp_path / "log").read_text() == "asked\n"
+    monitor.poll(0.0)
+    eventually(lambda: monitor.poll(INTERVAL_S - 0.1) == "" and monitor._query is None, 5, "the answer")
+    assert monitor.poll(INTERVAL_S - 0.1) == "" and (tmp_path / "log").read_text() == "asked\n"
 
 
-def test_a_sound_server_that_never_answers_is_asked_once_and_left_at_the_end(pactl, where, tmp_path):
+def test_a_sound_server_that_never_answers_is_asked_once_and_left_at_the_end(pactl, monitor, tmp_path):
     pactl(f"echo $$ >> {tmp_path}/log; exec sleep 60")
-    assert [where.moved_to(now_s) for now_s in (0.0, 2 * LOOK_S, 4 * LOOK_S)] == [""] * 3
+    assert [monitor.poll(now_s) for now_s in (0.0, 2 * INTERVAL_S, 4 * INTERVAL_S)] == [""] * 3
     pid = int(eventually(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text(), 5, "a question"))
-    where.close()
+    monitor.close()
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), 5, "its end")
 
 
 def test_without_pactl_or_a_sound_server_nobody_is_asked(tmp_path, monkeypatch, pactl):
     pactl("exit 1")
-    nowhere = Whereabouts({"XDG_RUNTIME_DIR": str(tmp_path)})
+    nowhere = PulseMonitor({"XDG_RUNTIME_DIR": str(tmp_path)})
     monkeypatch.setenv("PATH", "/nowhere")
-    for whereabouts in (nowhere, Whereabouts({"PULSE_SERVER": "unix:/somewhere"})):
-        assert whereabouts.moved_to(0.0) == "" and whereabouts._asked is None
+    for monitor in (nowhere, PulseMonitor({"PULSE_SERVER": "unix:/somewhere"})):
+        assert monitor.poll(0.0) == "" and monitor._query is None
