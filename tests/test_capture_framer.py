@@ -34,7 +34,7 @@ def test_a_frame_is_as_old_as_the_sound_that_came_after_it():
     assert [20 * SECOND_NS - frame.wall_ns for frame in frames] == [2 * FRAME_NS, FRAME_NS, 0]
 
 
-def test_what_was_not_heard_is_a_jump_in_position_alone():
+def test_lost_audio_is_a_jump_in_position_alone():
     numbered = framer()
     [first] = numbered.add(bytes(FRAME_BYTES), SECOND_NS, 0)
     missing = numbered.skip_gap_before(bytes(FRAME_BYTES), 3 * SECOND_NS + FRAME_NS, "device_lost")
@@ -53,13 +53,13 @@ def test_a_flushed_frame_does_not_lengthen_the_gap_after_it():
     assert numbered.skip_gap_before(b"", 2 * SECOND_NS, "device_lost") == 16_000 - FRAME_SAMPLES // 2
 
 
-def test_a_successor_goes_on_after_the_last_frame():
+def test_a_successor_continues_after_the_last_frame():
     [last] = framer().add(bytes(FRAME_BYTES), SECOND_NS, 0)
     [next_frame] = framer(last).add(bytes(FRAME_BYTES), SECOND_NS, 0)
     assert (next_frame.seq, next_frame.position) == (1, FRAME_SAMPLES)
 
 
-def test_sound_that_came_too_early_is_no_gap():
+def test_audio_that_arrived_early_is_no_gap():
     [last] = framer().add(bytes(FRAME_BYTES), SECOND_NS, 0)
     assert framer(last).skip_gap_before(bytes(FRAME_BYTES), SECOND_NS, "capture_restart") == 0
 
@@ -70,12 +70,12 @@ def drops(detector: DropDetector, arrivals_s: list[float]) -> list[int]:
     return [missing for missing in found if missing]
 
 
-def test_samples_that_never_come_are_noticed():
+def test_samples_that_never_arrive_are_detected():
     arrivals_s = [n * 0.032 for n in range(100)] + [n * 0.032 + 0.5 for n in range(100, 300)]
     assert drops(DropDetector(), arrivals_s) == [pytest.approx(8000, abs=2)]
 
 
-def test_a_slow_clock_a_jitter_and_a_late_burst_are_no_loss():
+def test_drift_jitter_and_a_late_burst_are_no_loss():
     drifting = [n * 0.032 * 1.0005 + (n % 7) * 0.01 for n in range(3000)]
     assert drops(DropDetector(), drifting) == []
     burst = [n * 0.032 for n in range(100)] + [100 * 0.032 + 2.0] * 62 + [n * 0.032 for n in range(163, 400)]

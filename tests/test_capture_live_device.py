@@ -7,7 +7,7 @@ from voicetap.messages import FRAME_BYTES
 from voicetap_capture.sources.live_device import QUICK_RETRIES_S, LiveDevice, ReopenBackoff
 
 
-def test_back_off_is_eager_then_patient_then_eager_again():
+def test_back_off_is_short_then_doubles_and_is_short_again_after_a_reset():
     backoff = ReopenBackoff(max_s=2.0)
     eager = [backoff.next_wait_s() for _ in range(math.ceil(QUICK_RETRIES_S / 0.15))]
     assert set(eager) == {0.15}
@@ -67,7 +67,7 @@ def test_a_silent_device_is_closed_and_opened_again():
     assert source.read(0) == b"cd" and source.state == "live"
 
 
-def test_a_warning_is_passed_on_and_taken_back(caplog):
+def test_a_warning_is_published_and_cleared(caplog):
     device = FakeDevice()
     source = LiveDevice(lambda: device, device_timeout_s=1.0, retry_max_s=10.0, clock=Time())
     for warning in ("", "moved", "moved", ""):
@@ -79,7 +79,7 @@ def test_a_warning_is_passed_on_and_taken_back(caplog):
     assert [record.message for record in caplog.records] == ["moved", "listening to 'fake' again"]
 
 
-def test_an_absent_device_is_tried_until_it_is_there(caplog):
+def test_a_missing_device_is_retried_until_it_is_there(caplog):
     time, absent = Time(), True
 
     def open_device() -> FakeDevice:
@@ -119,7 +119,7 @@ class PunctualDevice(FakeDevice):
         return bytes(FRAME_BYTES)
 
 
-def test_a_device_is_asked_once_a_block_and_soon_after_it_is_there():
+def test_a_device_is_polled_once_a_block_and_soon_after_it_arrives():
     time = Time()
     device = PunctualDevice(time)
     source = LiveDevice(lambda: device, device_timeout_s=1.0, retry_max_s=10.0, clock=time)

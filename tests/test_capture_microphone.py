@@ -49,15 +49,15 @@ class StubbornAudio:
 
 
 @pytest.mark.parametrize("channel, level", [(-1, 2000), (0, 1000), (1, 3000)])
-def test_a_device_that_cannot_do_16_khz_mono_is_brought_to_it(monkeypatch, channel, level):
+def test_a_device_without_16_khz_mono_is_converted(monkeypatch, channel, level):
     monkeypatch.setattr(microphone.pyaudio, "PyAudio", StubbornAudio)
     monkeypatch.setattr(StubbornAudio, "closed", [])
     device = Microphone("hw:1", channel)
-    heard = array("h", b"".join(device.read() for _ in range(10)) + device.flush())
+    converted = array("h", b"".join(device.read() for _ in range(10)) + device.flush())
     device.close()
     assert (device.name, device.rate_hz) == ("hw:1,0", 48_000)
-    assert len(heard) == 10 * 2 * 512
-    assert set(heard[2000:-2000]) == {level}
+    assert len(converted) == 10 * 2 * 512
+    assert set(converted[2000:-2000]) == {level}
     assert StubbornAudio.closed == ["stream", "portaudio"]
 
 
@@ -90,7 +90,7 @@ def test_resampling_does_not_depend_on_the_blocks(rate_hz, sizes):
 
 
 def test_resampling_keeps_the_tone():
-    heard = array("h", Resampler(48_000).resample(tone(48_000, 0.5, 1000), last=True))
+    converted = array("h", Resampler(48_000).resample(tone(48_000, 0.5, 1000), last=True))
     wanted = array("h", tone(16_000, 0.5, 1000))
     middle = range(1000, 7000)
-    assert max(abs(heard[index] - wanted[index]) for index in middle) < 100
+    assert max(abs(converted[index] - wanted[index]) for index in middle) < 100

@@ -5,7 +5,7 @@ import pytest
 from voicetap_capture.rate_control import BURST_FRAMES, RateControl
 
 
-def test_realtime_gives_a_frame_every_32_ms_whatever_came_before():
+def test_realtime_reads_a_frame_every_32_ms():
     rate = RateControl(realtime=True, slots=1000, next_seq=100, now_s=5.0)
     assert rate.frames_due(100, 5.0) == 0
     assert rate.wait_s(100, 5.0) == pytest.approx(0.032)
@@ -14,7 +14,7 @@ def test_realtime_gives_a_frame_every_32_ms_whatever_came_before():
     assert rate.frames_due(101, 5.1) == 2
 
 
-def test_nothing_runs_further_ahead_than_the_ring_remembers():
+def test_reading_stops_before_the_ring_overwrites_what_the_reader_needs():
     rate = RateControl(realtime=False, slots=80, next_seq=0, now_s=0)
     assert rate.frames_due(0, 0) == 40, "half the ring before the reader has said anything"
     assert rate.frames_due(40, 0) == 0
@@ -24,5 +24,5 @@ def test_nothing_runs_further_ahead_than_the_ring_remembers():
     assert rate.frames_due(100, 0) == 0
 
 
-def test_one_turn_takes_a_bounded_burst():
+def test_one_step_reads_a_bounded_burst():
     assert RateControl(realtime=False, slots=10_000, next_seq=0, now_s=0).frames_due(0, 0) == BURST_FRAMES

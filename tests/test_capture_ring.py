@@ -56,7 +56,7 @@ def test_what_is_committed_is_read_back(path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_forgets_the_oldest(path):
+def test_the_oldest_frames_are_overwritten(path):
     with open_ring(path) as ring:
         fill(ring, 1000)
         assert ring.next_seq - ring.first_seq == ring.slots - 1
@@ -65,7 +65,7 @@ def test_it_forgets_the_oldest(path):
         assert ring.read(ring.first_seq - 2) is None
 
 
-def test_numbering_goes_on_after_a_restart(path):
+def test_numbering_continues_after_a_restart(path):
     with open_ring(path) as ring:
         fill(ring, 500)
         stream = ring.stream
@@ -197,7 +197,7 @@ def request(from_seq: int, to_seq: int) -> ReplayRequest:
     "asked, sent",
     [((5, 8), (5, 8)), ((0, 8), (3, 8)), ((5, 99), (5, 20)), ((-9, 2), ()), ((30, 40), ()), ((8, 5), ())],
 )
-def test_replay_sends_what_is_held(asked, sent):
+def test_replay_sends_the_requested_frames_that_are_held(asked, sent):
     assert list(replay_span(request(*asked), first_seq=3, next_seq=20)) == list(range(*sent) if sent else [])
 
 

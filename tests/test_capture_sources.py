@@ -48,12 +48,12 @@ def read_all(source, block_bytes: int = FRAME_BYTES) -> bytes:
     return found
 
 
-def test_a_wav_file_comes_bit_for_bit(tmp_path):
+def test_a_wav_file_is_read_bit_for_bit(tmp_path):
     path = write_wav(tmp_path / "a.wav", RAMP)
     assert read_all(FileSource(str(path), 0, realtime=False)) == RAMP
 
 
-def test_a_flac_file_comes_bit_for_bit(tmp_path):
+def test_a_flac_file_is_read_bit_for_bit(tmp_path):
     path = write_coded(tmp_path / "a.flac", "flac", RAMP)
     assert read_all(FileSource(str(path), 0, realtime=False)) == RAMP
 
@@ -70,7 +70,7 @@ def test_a_stereo_file_of_another_rate_becomes_mono_at_16_khz(tmp_path):
 
 
 @pytest.mark.parametrize("position", [0, 512, 1234, 19_999, 20_000, 30_000])
-def test_a_file_is_gone_on_with_at_the_sample(tmp_path, position):
+def test_a_file_resumes_at_the_sample(tmp_path, position):
     path = write_coded(tmp_path / "a.flac", "flac", RAMP)
     assert read_all(FileSource(str(path), position, realtime=False)) == RAMP[2 * position :]
 
@@ -83,7 +83,7 @@ def test_a_file_is_gone_on_with_at_the_sample(tmp_path, position):
         (b"what is this" * 500, "Invalid data|no audio|no sound"),
     ],
 )
-def test_what_is_no_sound_is_one_line(tmp_path, content, complaint):
+def test_a_file_that_is_no_audio_is_one_line(tmp_path, content, complaint):
     path = tmp_path / "a.wav"
     if content is not None:
         path.write_bytes(content)
@@ -105,13 +105,13 @@ def test_a_file_without_samples_or_audio_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("position", [0, 700])
-def test_a_raw_file_comes_as_it_is(tmp_path, position):
+def test_a_raw_file_is_read_unchanged(tmp_path, position):
     path = tmp_path / "a.raw"
     path.write_bytes(RAMP + b"\x55")
     assert read_all(open_raw(str(path), position, realtime=False), 3 * FRAME_BYTES) == RAMP[2 * position :]
 
 
-def test_a_pipe_gives_whole_frames_and_at_its_end_the_rest(tmp_path):
+def test_a_pipe_yields_whole_frames_and_at_its_end_the_rest(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     source = open_raw(str(path), 0, realtime=True)
@@ -129,7 +129,7 @@ def test_a_pipe_gives_whole_frames_and_at_its_end_the_rest(tmp_path):
     source.close()
 
 
-def test_a_pipe_of_another_process_is_gone_on_with_by_a_successor():
+def test_a_successor_resumes_the_pipe_of_another_process():
     read_fd, write_fd = os.pipe()
     os.write(write_fd, RAMP[: 2 * FRAME_BYTES + 100])
     first = open_raw(f"/proc/{os.getpid()}/fd/{read_fd}", 0, realtime=True)
@@ -141,7 +141,7 @@ def test_a_pipe_of_another_process_is_gone_on_with_by_a_successor():
     os.close(read_fd)
 
 
-def test_what_cannot_be_sound_is_refused():
+def test_what_cannot_be_audio_is_refused():
     leader, terminal = pty.openpty()
     try:
         with pytest.raises(ConfigError, match="is a terminal: pipe raw s16le mono 16 kHz"):

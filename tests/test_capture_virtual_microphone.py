@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.listener import Listener
+from rig.audio_reader import AudioReader
 from rig.microphone import VirtualMicrophone
 from rig.processes import environment, output_of
 from voicetap.bus import Bus
@@ -31,9 +31,9 @@ def microphone(monkeypatch):
 
 
 @pytest.fixture
-def heard(settings):
+def reader(settings):
     with Bus("app", settings) as bus:
-        yield Listener(bus, "mic")
+        yield AudioReader(bus, "mic")
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def pcm_of(heard: Listener) -> bytes:
-    return b"".join(heard.frames[seq].pcm for seq in sorted(heard.frames))
+def pcm_of(reader: AudioReader) -> bytes:
+    return b"".join(reader.frames[seq].pcm for seq in sorted(reader.frames))
 
 
-def gaps(heard: Listener) -> list[tuple[str, float]]:
+def gaps(reader: AudioReader) -> list[tuple[str, float]]:
     """Reason and seconds of every jump in position."""
-    frames = [heard.frames[seq] for seq in sorted(heard.frames)]
+    frames = [reader.frames[seq] for seq in sorted(reader.frames)]
     return [
         (after.gap_reason, (after.position - before.position - 512) / SAMPLE_RATE_HZ)
         for before, after in zip(frames, frames[1:], strict=False)
@@ -59,35 +59,35 @@ def gaps(heard: Listener) -> list[tuple[str, float]]:
     ]
 
 
-def test_what_is_played_is_heard_bit_for_bit(microphone, spawn, heard, recording):
+def test_what_is_played_is_captured_bit_for_bit(microphone, spawn, reader, recording):
     process = spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 3)
+    reader.until(lambda: len(reader.frames) > 3)
     microphone.play(recording).wait()
-    heard.until(lambda: SOUND.tobytes() in pcm_of(heard))
-    assert list(heard.frames) == list(range(min(heard.frames), max(heard.frames) + 1))
-    assert gaps(heard) == []
-    assert {head.state for head in heard.heads} == {"live"}
+    reader.until(lambda: SOUND.tobytes() in pcm_of(reader))
+    assert list(reader.frames) == list(range(min(reader.frames), max(reader.frames) + 1))
+    assert gaps(reader) == []
+    assert {head.state for head in reader.heads} == {"live"}
     process.terminate()
     assert process.wait(5) == 0
-    heard.until(lambda: heard.state == "stopping")
+    reader.until(lambda: reader.state == "stopping")
 
 
-def test_a_lost_microphone_is_announced_and_taken_up_again(microphone, spawn, heard, runtime_dir):
+def test_a_lost_microphone_is_published_and_reopened(microphone, spawn, reader, runtime_dir):
     spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
-    heard.until(lambda: len(heard.frames) > 10)
+    reader.until(lambda: len(reader.frames) > 10)
     microphone.kill()
-    heard.until(lambda: heard.state == "lost")
-    heard.until(lambda: heard.beats[-1].state == "degraded" and heard.beats[-1].detail)
-    before = len(heard.frames)
+    reader.until(lambda: reader.state == "lost")
+    reader.until(lambda: reader.heartbeats[-1].state == "degraded" and reader.heartbeats[-1].detail)
+    before = len(reader.frames)
     microphone.restart()
     back_s = time.monotonic()
-    heard.until(lambda: len(heard.frames) > before)
+    reader.until(lambda: len(reader.frames) > before)
     assert time.monotonic() - back_s < 0.6, "0.3 s on a machine with nothing else to do"
-    heard.until(lambda: heard.state == "live" and heard.beats[-1].state == "ready")
-    frames = [heard.frames[seq] for seq in sorted(heard.frames)]
+    reader.until(lambda: reader.state == "live" and reader.heartbeats[-1].state == "ready")
+    frames = [reader.frames[seq] for seq in sorted(reader.frames)]
     first = next(frame for frame in frames if frame.gap_reason)
     away_s = (first.captured_ns - frames[first.seq - frames[0].seq - 1].captured_ns) / 1e9
-    [(reason, gap_s)] = gaps(heard)
+    [(reason, gap_s)] = gaps(reader)
     assert reason == "device_lost"
     assert gap_s == pytest.approx(away_s - 0.032, abs=0.002)
     lines = output_of(MODULE, runtime_dir).splitlines()
@@ -95,57 +95,57 @@ def test_a_lost_microphone_is_announced_and_taken_up_again(microphone, spawn, he
     assert sum("trying again" in line for line in lines) <= 3, lines
 
 
-def test_an_unplugged_microphone_comes_back(microphone, spawn, heard):
+def test_an_unplugged_microphone_comes_back(microphone, spawn, reader):
     spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
-    heard.until(lambda: len(heard.frames) > 10)
+    reader.until(lambda: len(reader.frames) > 10)
     microphone.unload_source()
-    heard.until(lambda: heard.state == "lost")
-    before = len(heard.frames)
+    reader.until(lambda: reader.state == "lost")
+    before = len(reader.frames)
     microphone.load_source()
-    heard.until(lambda: len(heard.frames) > before and heard.state == "live")
-    assert [reason for reason, _ in gaps(heard)] == ["device_lost"]
+    reader.until(lambda: len(reader.frames) > before and reader.state == "live")
+    assert [reason for reason, _ in gaps(reader)] == ["device_lost"]
 
 
-def test_what_was_said_during_a_restart_is_a_gap(microphone, spawn, heard):
+def test_the_time_of_a_restart_is_a_gap(microphone, spawn, reader):
     process = spawn(MODULE, sources="mic")
-    heard.until(lambda: len(heard.frames) > 10)
+    reader.until(lambda: len(reader.frames) > 10)
     process.kill()
     process.wait()
-    before = max(heard.frames)
+    before = max(reader.frames)
     spawn(MODULE, sources="mic")
-    heard.until(lambda: max(heard.frames) > before + 5)
-    frames = heard.collect()
+    reader.until(lambda: max(reader.frames) > before + 5)
+    frames = reader.collect()
     assert [frame.seq for frame in frames] == list(range(len(frames)))
     [after] = [frame for frame in frames if frame.gap_reason]
     last = frames[after.seq - 1]
     assert after.gap_reason == "capture_restart"
     away_s = (after.captured_ns - last.captured_ns) / 1e9
     assert (after.position - last.position) / SAMPLE_RATE_HZ == pytest.approx(away_s, abs=0.002)
-    assert "lost" not in {head.state for head in heard.heads}, "a restart is no loss of the device"
+    assert "lost" not in {head.state for head in reader.heads}, "a restart is no loss of the device"
 
 
-def test_a_stopped_sound_server_does_not_hold_up_the_end(microphone, spawn, heard):
+def test_a_stopped_sound_server_does_not_delay_the_shutdown(microphone, spawn, reader):
     process = spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 10)
+    reader.until(lambda: len(reader.frames) > 10)
     os.kill(microphone.pid, signal.SIGSTOP)
     try:
         process.terminate()
-        heard.until(lambda: heard.state == "stopping")
+        reader.until(lambda: reader.state == "stopping")
         assert process.wait(5) == 1, "ended by force, after all was said"
     finally:
         os.kill(microphone.pid, signal.SIGCONT)
 
 
-def test_a_device_that_is_not_there_is_waited_for_and_the_others_are_named(microphone, spawn, heard, runtime_dir):
+def test_a_missing_device_is_retried_and_the_others_are_named(microphone, spawn, reader, runtime_dir):
     process = spawn(MODULE, sources="mic:Jabra")
-    heard.until(lambda: heard.state == "lost")
+    reader.until(lambda: reader.state == "lost")
     for _ in range(50):
-        heard.hear()
+        reader.poll()
     assert process.poll() is None
-    assert heard.heads[-1].detail == "no input device is called 'Jabra'; there are: 'vmic', 'default'"
+    assert reader.heads[-1].detail == "no input device is called 'Jabra'; there are: 'vmic', 'default'"
     [line] = output_of(MODULE, runtime_dir).splitlines()
     assert "Jabra" in line and "trying again" in line
-    assert heard.frames == {}
+    assert reader.frames == {}
     process.terminate()
     assert process.wait(5) == 0
 
@@ -161,23 +161,23 @@ def test_the_devices_are_listed(microphone, runtime_dir):
     assert devices["default"]["is_default"] is True
 
 
-def test_a_default_microphone_that_the_sound_server_exchanges_is_announced(microphone, spawn, heard):
+def test_a_default_microphone_that_the_sound_server_replaces_is_published(microphone, spawn, reader):
     microphone.load_other_source()
     spawn(MODULE, sources="mic")
-    heard.until(lambda: len(heard.frames) > 40)  # it has looked
+    reader.until(lambda: len(reader.frames) > 40)  # it has looked
     microphone.move("other.monitor")
-    heard.until(lambda: heard.heads[-1].detail == "the sound server has moved us to 'other.monitor'")
-    assert heard.state == "live"
-    heard.until(lambda: heard.beats[-1].state == "degraded")  # on another socket
+    reader.until(lambda: reader.heads[-1].detail == "the sound server has moved us to 'other.monitor'")
+    assert reader.state == "live"
+    reader.until(lambda: reader.heartbeats[-1].state == "degraded")  # on another socket
 
 
-def test_a_chosen_microphone_that_the_sound_server_exchanges_is_lost_and_opened_again(microphone, spawn, heard):
+def test_a_chosen_microphone_that_the_sound_server_replaces_is_lost_and_reopened(microphone, spawn, reader):
     microphone.load_other_source()
     spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 40)
+    reader.until(lambda: len(reader.frames) > 40)
     microphone.move("other.monitor")
-    heard.until(lambda: heard.state == "lost")
-    lost = next(head for head in reversed(heard.heads) if head.state == "lost")
+    reader.until(lambda: reader.state == "lost")
+    lost = next(head for head in reversed(reader.heads) if head.state == "lost")
     assert lost.detail == "'vmic' was replaced by 'other.monitor', by the sound server"
-    heard.until(lambda: heard.state == "live" and gaps(heard))
-    assert gaps(heard)[-1][0] == "device_lost"
+    reader.until(lambda: reader.state == "live" and gaps(reader))
+    assert gaps(reader)[-1][0] == "device_lost"

@@ -78,7 +78,7 @@ class Framer:
 class DropDetector:
     """Detects audio that a device dropped silently: its sample count falls behind the clock, and stays there.
 
-    PortAudio's overflow flag does not help: it does not say how much was lost, and PyAudio discards the block with it.
+    PortAudio's overflow flag does not help: it has no sample count, and PyAudio discards the block with it.
     One detector per uninterrupted recording.
     """
 

@@ -110,7 +110,7 @@ class LiveDevice:
         return max(0.0, self._due_s - now_s)
 
     def _schedule(self, pcm: bytes, now_s: float) -> None:
-        """Expects one block per frame. Two frames or more in one read are a backlog and say nothing about timing."""
+        """Expects one block per frame. Two frames or more in one read are a backlog, useless for timing."""
         if 0 < len(pcm) < 2 * FRAME_BYTES:
             self._due_s = min(self._due_s, now_s) + _FRAME_S - EARLY_S
         elif self._due_s <= now_s:
