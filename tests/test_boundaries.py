@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 ONLY_IN = {  # each heavy library is imported in as few files as it can be
     "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py", "proto/voicetap/diagnosis.py"},
     "msgpack": {"proto/voicetap/codec.py"},
-    "pyaudio": {"services/capture/voicetap_capture/microphone.py"},
-    "soxr": {"services/capture/voicetap_capture/resampler.py"},
-    "av": {"services/capture/voicetap_capture/file.py"},
+    "pyaudio": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "soxr": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "av": {"services/capture/voicetap_capture/sources/file.py"},
     "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
     "faster_whisper": {"services/transcribe/voicetap_transcribe/whisper.py"},
     "pocketsphinx": {"services/transcribe/voicetap_transcribe/sphinx.py"},

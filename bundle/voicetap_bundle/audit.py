@@ -67,7 +67,9 @@ def _entries(settings: Settings) -> list[CommittedSpan]:
 def _records(surveys: list[dict], segment_lists: dict[str, dict], entries: list[CommittedSpan]) -> list[StreamRecords]:
     rings = {(survey["source"], survey["stream"]): survey for survey in surveys}
     checkpoints = {(source, mark["stream"]): mark for source, of in segment_lists.items() for mark in of["checkpoints"]}
-    segments = [((source, cut["stream"]), _segment(cut)) for source, of in segment_lists.items() for cut in of["segments"]]
+    segments = [
+        ((source, cut["stream"]), _segment(cut)) for source, of in segment_lists.items() for cut in of["segments"]
+    ]
     return [
         StreamRecords(
             *key,

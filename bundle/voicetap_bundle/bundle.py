@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from voicetap import Tap, config, sources
+from voicetap import Tap, config, source_spec
 from voicetap.errors import EX_CONFIG, AddressInUse, SettingsError
 from voicetap.messages import Entry, ServiceState, SourceStatus
 from voicetap.service import shutdown
@@ -277,7 +277,7 @@ def _environment(overrides: Mapping[str, object]) -> dict[str, str]:
 
 def _absolute(spec: str) -> str:
     """The source with an absolute path, for processes with another working directory. Raises SettingsError."""
-    source = sources.parse(spec)
+    source = source_spec.parse(spec)
     if source.kind == "mic":
         return spec
     return f"{source.name}={source.kind}:{Path(source.argument).expanduser().absolute()}"

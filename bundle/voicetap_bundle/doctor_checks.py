@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from voicetap import links, runtime_dir, sources
+from voicetap import links, runtime_dir, source_spec
 from voicetap.errors import SettingsError
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from voicetap.settings import Settings
@@ -49,7 +49,7 @@ def _runtime_dir(settings: Settings) -> Finding:
     try:
         for name in BundleLayout(settings).process_names():
             links.HEARTBEAT.of(name).address(where, {})
-        for source in sources.parse_all(settings):
+        for source in source_spec.parse_all(settings):
             links.REPLAY.of(source.name).address(where, {})
         runtime_dir.prepare(where)
         if not existed:
@@ -76,7 +76,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _sources(settings: Settings, devices: list[dict]) -> Iterator[Finding]:
-    for source in sources.parse_all(settings):
+    for source in source_spec.parse_all(settings):
         if source.kind == "mic":
             yield _microphone(source, devices)
         elif os.access(source.argument, os.R_OK):
@@ -86,7 +86,7 @@ def _sources(settings: Settings, devices: list[dict]) -> Iterator[Finding]:
             yield Finding(f"source {source.name}", "problem", f"cannot read {source.argument}", remedy)
 
 
-def _microphone(source: sources.Source, devices: list[dict]) -> Finding:
+def _microphone(source: source_spec.SourceSpec, devices: list[dict]) -> Finding:
     subject = f"source {source.name}"
     if not devices:
         remedy = "plug in a microphone, start the sound server, or use --source file:PATH"

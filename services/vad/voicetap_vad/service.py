@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from voicetap import links, sources
+from voicetap import links, source_spec
 from voicetap.codec import UtteranceId
 from voicetap.messages import (
     FRAME_NS,
@@ -50,7 +50,7 @@ class Service:
     """All sources and one outbox. Everything is committed to the segment stores before it is sent."""
 
     def __init__(self, node: Node, stack: ExitStack):
-        settings, names = node.settings, [source.name for source in sources.parse_all(node.settings)]
+        settings, names = node.settings, [source.name for source in source_spec.parse_all(node.settings)]
         vad = settings.vad
         self._node = node
         session = silero.load(silero.model_path())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from voicetap import config, links, sources
+from voicetap import config, links, source_spec
 from voicetap.config import nearest
 from voicetap.errors import SettingsError
 from voicetap.service import failpoint, restart_backoff
@@ -76,7 +76,7 @@ class BundleLayout:
 
     def process_names(self) -> tuple[str, ...]:
         """Every process that should run: `capture-1`, `vad` …, the watchdog last. Raises SettingsError."""
-        counts = {"capture": len(sources.parse_all(self.settings)), "transcribe": self.settings.transcribe.workers}
+        counts = {"capture": len(source_spec.parse_all(self.settings)), "transcribe": self.settings.transcribe.workers}
         return (
             *(
                 f"{program}-{number}" if program in counts else program

@@ -1,4 +1,4 @@
-"""Any audio file, by PyAV, as 16 kHz mono."""
+"""Audio files of any format, decoded by PyAV to 16 kHz mono."""
 
 import logging
 from collections.abc import Iterator
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 import av
 
 from voicetap.errors import ConfigError
-from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, SourceStatus
 
-DECODE_AT_ONCE_BYTES = 1 << 20  # half a minute; finding the place in a long file must not hold up the heartbeat
+MAX_DECODE_BYTES = 1 << 20  # per read, half a minute of audio: seeking in a long file must not delay the heartbeat
 
 log = logging.getLogger("capture")
 
 
-class File:
-    """Sound of the first audio stream of `path`, from sample `position` on. Raises ConfigError for what is no sound.
+class FileSource:
+    """The first audio stream of the file `path`, from sample `position` on. Raises ConfigError if there is no audio.
 
-    The place is found by decoding from the start: a seek in a compressed file is not exact to the sample.
+    The position is reached by decoding from the start: a seek in a compressed file is not exact to the sample.
     """
 
     live = False
     detail = ""
 
     def __init__(self, path: str, position: int, realtime: bool):
-        self.state = "live"
+        self.state = SourceStatus.LIVE
         self.realtime = realtime
         self._skip_bytes = position * SAMPLE_BYTES
         self._ready = b""
@@ -48,20 +48,20 @@ class File:
         self._container.close()
 
     def read(self, max_bytes: int) -> bytes:
-        """At most `max_bytes`; empty at the end, and while the place is still being found."""
+        """At most `max_bytes`; empty at the end, and until `position` is reached."""
         decoded = 0
-        while self._next and len(self._ready) < max_bytes and decoded < DECODE_AT_ONCE_BYTES:
+        while self._next and len(self._ready) < max_bytes and decoded < MAX_DECODE_BYTES:
             decoded += len(self._next)
             self._ready += self._next[self._skip_bytes :]
             self._skip_bytes = max(0, self._skip_bytes - len(self._next))
             self._next = next(self._blocks, b"")
         pcm, self._ready = self._ready[:max_bytes], self._ready[max_bytes:]
         if not self._next and not self._ready:
-            self.state = "ended"
+            self.state = SourceStatus.ENDED
         return pcm
 
     def _decode(self, path: str) -> Iterator[bytes]:
-        """Blocks of sound, none of them empty. What is damaged in between is left out, always the same."""
+        """Non-empty blocks of PCM. Damaged packets are skipped, the same ones in every run."""
         if not self._container.streams.audio:
             raise ConfigError(f"{path}: it has no audio stream")
         resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
@@ -74,14 +74,14 @@ class File:
         try:
             yield from self._container.demux(self._container.streams.audio[0])
         except av.error.FFmpegError as error:
-            log.warning("the rest cannot be read: %s", error)
+            log.warning("the rest of the file cannot be read: %s", error)
 
 
 def _frames(packet: av.Packet) -> list[av.AudioFrame]:
     try:
         return packet.decode()
     except av.error.FFmpegError as error:
-        log.warning("left out a damaged piece: %s", error)
+        log.warning("skipped a damaged packet: %s", error)
         return []
 
 

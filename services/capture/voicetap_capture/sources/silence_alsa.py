@@ -1,6 +1,6 @@
-"""Stops ALSA and JACK from printing a hundred lines whenever PortAudio looks for devices.
+"""Silences ALSA and JACK, which print a hundred lines whenever PortAudio lists devices.
 
-At their root, by their own error handlers: dup2 of /dev/null over stderr would hide our lines too.
+This uses their own error handlers: dup2 of /dev/null over stderr would hide capture's lines as well.
 """
 
 import ctypes
@@ -13,8 +13,8 @@ _JACK_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """For as long as PortAudio is in use. The C libraries keep our callbacks, so they must not be collected."""
+def alsa_silenced() -> Iterator[None]:
+    """For as long as PortAudio is in use. The C libraries keep the callbacks, so they must not be collected."""
     os.environ["JACK_NO_START_SERVER"] = "1"
     alsa_handler = _ALSA_HANDLER(lambda *_: None)
     jack_handler = _JACK_HANDLER(lambda _: None)
@@ -38,4 +38,4 @@ def _library(name: str) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(name)
     except OSError:
-        return None  # not installed: then it prints nothing either
+        return None  # not installed, so it prints nothing either

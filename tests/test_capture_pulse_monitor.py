@@ -1,4 +1,4 @@
-"""Which source the sound server lets us hear: its answers, and its silence."""
+"""Which source the sound server records from: its answers, and none."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rig.processes import eventually
-from voicetap_capture.whereabouts import LOOK_S, Whereabouts, source_of
+from voicetap_capture.sources.pulse_monitor import INTERVAL_S, PulseMonitor, source_of
 
 LISTED = {
     "sources": [{"index": 3, "name": "usb"}, {"index": 4, "name": "webcam"}],
@@ -21,12 +21,12 @@ LISTED = {
 
 
 @pytest.mark.parametrize(("pid", "source"), [(77, "usb"), (78, "webcam"), (79, ""), (80, ""), (81, "")])
-def test_it_is_the_one_that_this_process_records(pid, source):
+def test_the_source_is_the_one_that_this_process_records(pid, source):
     assert source_of(pid, json.dumps(LISTED).encode()) == source
 
 
 @pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"sources": 1, "source_outputs": 2}', b"\xff"])
-def test_an_answer_that_makes_no_sense_says_nothing(answer):
+def test_an_unusable_answer_yields_no_source(answer):
     assert source_of(77, answer) == ""
 
 
@@ -43,47 +43,47 @@ def pactl(tmp_path, monkeypatch):
 
 
 def listed(source: str) -> str:
-    told = {
+    answer = {
         "sources": [{"index": 1, "name": source}],
         "source_outputs": [{"source": 1, "properties": {"application.process.id": str(os.getpid())}}],
     }
-    return f"echo '{json.dumps(told)}'"
+    return f"echo '{json.dumps(answer)}'"
 
 
 @pytest.fixture
-def where():
-    whereabouts = Whereabouts({"PULSE_SERVER": "unix:/somewhere"})
-    yield whereabouts
-    whereabouts.close()
+def monitor():
+    monitor = PulseMonitor({"PULSE_SERVER": "unix:/somewhere"})
+    yield monitor
+    monitor.close()
 
 
-def test_a_move_is_told_until_it_is_taken_back(pactl, where):
+def test_a_move_is_reported_until_it_is_undone(pactl, monitor):
     now_s = 0.0
-    for source, told in (("usb", ""), ("webcam", "webcam"), ("webcam", "webcam"), ("usb", "")):
+    for source, moved_to in (("usb", ""), ("webcam", "webcam"), ("webcam", "webcam"), ("usb", "")):
         pactl(listed(source))
-        now_s += LOOK_S
-        where.moved_to(now_s)
-        eventually(lambda at_s=now_s, it=told: where.moved_to(at_s) == it and where._asked is None, 5, told)
+        now_s += INTERVAL_S
+        monitor.poll(now_s)
+        eventually(lambda at_s=now_s, it=moved_to: monitor.poll(at_s) == it and monitor._query is None, 5, moved_to)
 
 
-def test_nobody_is_asked_before_it_is_time(pactl, where, tmp_path):
+def test_no_query_starts_before_it_is_due(pactl, monitor, tmp_path):
     pactl(f"echo asked >> {tmp_path}/log")
-    where.moved_to(0.0)
-    eventually(lambda: where.moved_to(LOOK_S - 0.1) == "" and where._asked is None, 5, "the answer")
-    assert where.moved_to(LOOK_S - 0.1) == "" and (tmp_path / "log").read_text() == "asked\n"
+    monitor.poll(0.0)
+    eventually(lambda: monitor.poll(INTERVAL_S - 0.1) == "" and monitor._query is None, 5, "the answer")
+    assert monitor.poll(INTERVAL_S - 0.1) == "" and (tmp_path / "log").read_text() == "asked\n"
 
 
-def test_a_sound_server_that_never_answers_is_asked_once_and_left_at_the_end(pactl, where, tmp_path):
+def test_a_query_without_an_answer_is_not_repeated_and_ends_with_the_monitor(pactl, monitor, tmp_path):
     pactl(f"echo $$ >> {tmp_path}/log; exec sleep 60")
-    assert [where.moved_to(now_s) for now_s in (0.0, 2 * LOOK_S, 4 * LOOK_S)] == [""] * 3
+    assert [monitor.poll(now_s) for now_s in (0.0, 2 * INTERVAL_S, 4 * INTERVAL_S)] == [""] * 3
     pid = int(eventually(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text(), 5, "a question"))
-    where.close()
+    monitor.close()
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), 5, "its end")
 
 
-def test_without_pactl_or_a_sound_server_nobody_is_asked(tmp_path, monkeypatch, pactl):
+def test_without_pactl_or_a_sound_server_there_is_no_query(tmp_path, monkeypatch, pactl):
     pactl("exit 1")
-    nowhere = Whereabouts({"XDG_RUNTIME_DIR": str(tmp_path)})
+    nowhere = PulseMonitor({"XDG_RUNTIME_DIR": str(tmp_path)})
     monkeypatch.setenv("PATH", "/nowhere")
-    for whereabouts in (nowhere, Whereabouts({"PULSE_SERVER": "unix:/somewhere"})):
-        assert whereabouts.moved_to(0.0) == "" and whereabouts._asked is None
+    for monitor in (nowhere, PulseMonitor({"PULSE_SERVER": "unix:/somewhere"})):
+        assert monitor.poll(0.0) == "" and monitor._query is None

@@ -1,6 +1,6 @@
-"""Sound as it is, s16le mono 16 kHz, from a FIFO, a pipe such as /proc/PID/fd/0, or a file.
+"""Raw s16le mono 16 kHz audio from a FIFO, a pipe such as /proc/PID/fd/0, or a file.
 
-From a pipe only whole frames are taken: what is not committed is still in the pipe when this process dies.
+From a pipe only whole frames are read: what is not yet committed stays in the pipe if this process dies.
 """
 
 import array
@@ -11,35 +11,35 @@ import stat
 import termios
 
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_BYTES, SAMPLE_BYTES
+from voicetap.messages import FRAME_BYTES, SAMPLE_BYTES, SourceStatus
 
 POLL_S = 0.016  # half a frame; a descriptor with half a frame in it is always readable, so polling it would spin
 
 
-def open_raw(path: str, position: int, realtime: bool) -> "RawFile | RawPipe":
-    """Raises ConfigError for what cannot be read as sound. `position` is where a file is gone on with."""
+def open_raw(path: str, position: int, realtime: bool) -> "RawFileSource | RawPipeSource":
+    """Opens a pipe, or a file at sample `position`. Raises ConfigError for anything else."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"raw:{path}: {error.strerror}") from None
     mode = os.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
-        return RawPipe(fd)
+        return RawPipeSource(fd)
     if stat.S_ISREG(mode):
-        return RawFile(fd, position, realtime)
+        return RawFileSource(fd, position, realtime)
     what = "a terminal" if os.isatty(fd) else "not a pipe or a file"
     os.close(fd)
     raise ConfigError(f"raw:{path} is {what}: pipe raw s16le mono 16 kHz sound into it, or name a file")
 
 
-class RawFile:
-    """A file, from sample `position` on."""
+class RawFileSource:
+    """A file of raw audio, from sample `position` on."""
 
     live = False
     detail = ""
 
     def __init__(self, fd: int, position: int, realtime: bool):
-        self.state = "live"
+        self.state = SourceStatus.LIVE
         self.realtime = realtime
         self._file = os.fdopen(fd, "rb")
         self._file.seek(position * SAMPLE_BYTES)
@@ -53,19 +53,19 @@ class RawFile:
     def read(self, max_bytes: int) -> bytes:
         pcm = self._file.read(max_bytes)
         if len(pcm) < max_bytes:
-            self.state = "ended"
+            self.state = SourceStatus.ENDED
         return pcm[: len(pcm) - len(pcm) % SAMPLE_BYTES]
 
 
-class RawPipe:
-    """A pipe, live until its writer closes it. One that nobody has opened yet is waited for."""
+class RawPipeSource:
+    """A pipe of raw audio, live until its writer closes it. A FIFO without a writer yet counts as live."""
 
     live = False
-    realtime = False  # its writer sets the pace
+    realtime = False  # its writer sets the rate
     detail = ""
 
     def __init__(self, fd: int):
-        self.state = "live"
+        self.state = SourceStatus.LIVE
         self._fd = fd
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -77,14 +77,14 @@ class RawPipe:
         os.close(self._fd)
 
     def read(self, max_bytes: int) -> bytes:
-        """Whole frames; at the end also the rest, without a last odd byte."""
+        """Whole frames; at the end also the rest, without an odd last byte."""
         closed = any(event & select.POLLHUP for _, event in self._poll.poll(0))  # before counting, not after
         waiting = min(_bytes_in(self._fd), max_bytes)
         if waiting >= FRAME_BYTES:
             return os.read(self._fd, waiting - waiting % FRAME_BYTES)
         if not closed:
             return b""
-        self.state = "ended"
+        self.state = SourceStatus.ENDED
         return os.read(self._fd, waiting - waiting % SAMPLE_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""A reader of capture's frames, as vad is one."""
+"""A reader of capture's frames, as vad is one: collects what one source publishes, and requests replays."""
 
 import time
 
@@ -10,25 +10,25 @@ from voicetap.messages import AudioFrame, AudioHead, AudioProgress, Heartbeat, R
 COLLECT_S = 15.0
 
 
-class Listener:
-    """What a reader of one source hears."""
+class AudioReader:
+    """Everything received from one source, and the heartbeats of its capture."""
 
     def __init__(self, bus: Bus, source: str):
         self.source = source
         self.frames: dict[int, AudioFrame] = {}
         self.replayed: dict[int, AudioFrame] = {}
         self.heads: list[AudioHead] = []
-        self.beats: list[Heartbeat] = []
+        self.heartbeats: list[Heartbeat] = []
         self._bus = bus
         self._audio = bus.receiver(links.AUDIO.of(source), (f"audio/{source}", f"head/{source}"))
         self._replay = bus.receiver(links.AUDIO.of(source), ("replay/test",))
-        self._pulse = bus.receiver(links.HEARTBEAT.of("capture-1"))
+        self._heartbeats = bus.receiver(links.HEARTBEAT.of("capture-1"))
         self._requests = bus.sender(links.REPLAY.of(source))
 
     def until(self, question, within_s: float = 15.0) -> None:
-        eventually(lambda: self.hear() or question(), within_s, f"heads {self.heads[-3:]}, {len(self.frames)} frames")
+        eventually(lambda: self.poll() or question(), within_s, f"heads {self.heads[-3:]}, {len(self.frames)} frames")
 
-    def hear(self) -> None:
+    def poll(self) -> None:
         self._bus.wait(0.01)
         for message in self._audio:
             if isinstance(message, AudioHead):
@@ -36,7 +36,7 @@ class Listener:
             else:
                 self.frames[message.seq] = message
         self.replayed |= {frame.seq: frame for frame in self._replay}
-        self.beats += self._pulse
+        self.heartbeats += self._heartbeats
 
     @property
     def state(self) -> str:
@@ -51,7 +51,7 @@ class Listener:
         where = AudioProgress(source=self.source, stream=stream, needed_seq=needed_seq, next_seq=next_seq, state=state)
         self._requests.send(where)
 
-    def ask(self, from_seq: int, to_seq: int, stream: str = "") -> None:
+    def request(self, from_seq: int, to_seq: int, stream: str = "") -> None:
         stream = stream or self.heads[-1].stream
         self._requests.send(
             ReplayRequest(source=self.source, stream=stream, from_seq=from_seq, to_seq=to_seq, requester="test")
@@ -61,10 +61,9 @@ class Listener:
         """All frames, in order, by replay."""
         deadline_s = time.monotonic() + COLLECT_S
         while missing := [seq for seq in range(self.next_seq) if seq not in self.replayed]:
-            self.ask(
-                missing[0], self.next_seq
-            )  # again and again, as vad does: a capture that was killed took some along
-            self.hear()
+            # Repeatedly, as vad does: frames sent by a capture that was killed may be lost.
+            self.request(missing[0], self.next_seq)
+            self.poll()
             if missing[0] not in self.replayed and time.monotonic() > deadline_s:
                 raise AssertionError(f"frame {missing[0]} does not come; heads {self.heads[-3:]}")
         return [self.replayed[seq] for seq in range(self.next_seq)]

@@ -1,4 +1,4 @@
-"""What a source is called and where its sound comes from: `kitchen=mic:USB Audio`."""
+"""The setting `sources`: the name of a source and where its audio comes from, such as `kitchen=mic:USB Audio`."""
 
 import re
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True)
-class Source:
-    """`kind` is mic (argument: device name, or nothing for the default), file or raw (argument: a path)."""
+class SourceSpec:
+    """`argument` is a device name for the kind mic (empty: the default device), a path for file and raw."""
 
     name: str
     kind: str
     argument: str
 
 
-def parse(spec: str) -> Source:
-    """One `[NAME=]KIND[:ARGUMENT]`; the name defaults to the kind. Raises SettingsError."""
+def parse(spec: str) -> SourceSpec:
+    """Parses one `[NAME=]KIND[:ARGUMENT]`; the name defaults to the kind. Raises SettingsError."""
     name, equals, rest = spec.partition("=")
-    if not equals or not _NAME.fullmatch(name):  # a path may hold a "=", a name may not
+    if not equals or not _NAME.fullmatch(name):  # a path may contain "=", a name may not
         name, rest = "", spec
     kind, _, argument = rest.partition(":")
     if kind not in KINDS:
         raise SettingsError(f"source {spec!r} is not {', '.join(KINDS)}{nearest(kind, KINDS)}")
     if kind != "mic" and not argument:
         raise SettingsError(f"source {spec!r} needs a path: {kind}:PATH")
-    return Source(name or kind, kind, argument)
+    return SourceSpec(name or kind, kind, argument)
 
 
-def parse_all(settings: Settings) -> tuple[Source, ...]:
+def parse_all(settings: Settings) -> tuple[SourceSpec, ...]:
     """The sources of these settings, in order. Raises SettingsError."""
     sources = tuple(parse(spec) for spec in settings.sources)
     if not sources:
