@@ -62,7 +62,9 @@ def all_tracks(texts: list[str], directory: Path, seed: int, non_speech_s: float
 
 
 def _spoken(text: str, voice: str, directory: Path) -> np.ndarray:
-    return np.frombuffer(speech.pcm_of(speech.say(text, directory / "said.wav", voice).path), "<i2").astype(float)
+    return np.frombuffer(speech.pcm_of(speech.synthesize(text, directory / "said.wav", voice).path), "<i2").astype(
+        float
+    )
 
 
 def _track(name: str, texts: list[str], spoken: list[np.ndarray], pause_s: float) -> Track:

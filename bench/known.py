@@ -38,7 +38,7 @@ def make(directory: Path, utterances: int, *, name: str = "known", lead_s: float
     pcm, spoken = bytearray(speech.silence(lead_s)), []
     for number in range(first, first + utterances):
         texts = (speech.SENTENCES[(number + offset) % len(speech.SENTENCES)] for offset in range(SENTENCES_EACH))
-        said = b"".join(speech.pcm_of(speech.say(text, directory / "sentence.wav").path) for text in texts)
+        said = b"".join(speech.pcm_of(speech.synthesize(text, directory / "sentence.wav").path) for text in texts)
         spoken.append(_audible(said).later(_seconds(pcm)))
         pcm += said + speech.silence(PAUSE_S)
     path = speech.write_wav(directory / f"{name}.wav", bytes(pcm))

@@ -128,7 +128,7 @@ def _since(start_ns: int) -> float:
 
 def phrases(directory: Path, seconds: float) -> Path:
     """A wav file of short phrases with pauses."""
-    spoken = [speech.pcm_of(speech.say(phrase, directory / "phrase.wav").path) for phrase in PHRASES]
+    spoken = [speech.pcm_of(speech.synthesize(phrase, directory / "phrase.wav").path) for phrase in PHRASES]
     once = b"".join(pcm + speech.silence(PAUSE_S) for pcm in spoken)
     return speech.write_wav(directory / "phrases.wav", once * (1 + int(seconds * 2 * speech.RATE_HZ / len(once))))
 

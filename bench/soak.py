@@ -77,7 +77,7 @@ def main() -> None:
 
 def long_world(directory: Path, hours: float) -> world.World:
     """A rig.world of any length: its sentences again and again, every frame with a number of its own."""
-    base = world.make(directory, len(speech.SENTENCES))
+    base = world.build(directory, len(speech.SENTENCES))
     frames = np.frombuffer(speech.pcm_of(base.path), "<i2").reshape(-1, FRAME_SAMPLES)
     rounds = max(1, round(hours * 3600 / base.seconds))
     with wave.open(str(directory / "long.wav"), "wb") as file:

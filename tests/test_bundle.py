@@ -20,7 +20,7 @@ NAMES = ["capture-1", "vad", "transcribe-1", "journal", "watchdog"]
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("speech") / "hello.wav"
-    return speech.say(SENTENCE, path).path
+    return speech.synthesize(SENTENCE, path).path
 
 
 def test_a_file_becomes_text_and_nothing_is_left_behind_twice_in_a_row(spoken: Path):

@@ -19,7 +19,7 @@ SPHINX = ("--engine", "pocketsphinx")
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return speech.say(SENTENCE, tmp_path_factory.mktemp("speech") / "hello.wav").path
+    return speech.synthesize(SENTENCE, tmp_path_factory.mktemp("speech") / "hello.wav").path
 
 
 @pytest.fixture

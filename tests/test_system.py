@@ -104,7 +104,9 @@ def transcribed(path: Path, model: Path) -> list[Final]:
 
 
 def test_faster_whisper_times_its_words_on_the_clock_of_the_stream(tmp_path: Path):
-    recordings = [speech.say(text, tmp_path / f"{number}.wav") for number, text in enumerate(speech.SENTENCES[:2])]
+    recordings = [
+        speech.synthesize(text, tmp_path / f"{number}.wav") for number, text in enumerate(speech.SENTENCES[:2])
+    ]
     played = one_after_the_other(recordings, tmp_path / "played.wav")
     entries = transcribed(played, tinywhisper.build(tmp_path / "tiny"))
     assert [(entry.text, entry.engine, entry.model, entry.reason) for entry in entries] == [
@@ -119,7 +121,7 @@ def test_faster_whisper_times_its_words_on_the_clock_of_the_stream(tmp_path: Pat
 
 def test_faster_whisper_hears_what_is_said(tmp_path: Path):
     said = trained.held_out(6, seed=6)
-    recordings = [speech.say(text, tmp_path / f"{number}.wav", "rms") for number, text in enumerate(said)]
+    recordings = [speech.synthesize(text, tmp_path / f"{number}.wav", "rms") for number, text in enumerate(said)]
     entries = transcribed(one_after_the_other(recordings, tmp_path / "played.wav"), trained.MODEL)
     assert speech.word_error_rate(said, [entry.text for entry in entries]) <= 0.1
 

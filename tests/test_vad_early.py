@@ -1,16 +1,13 @@
 """What is decoded before it is final, early or in the middle: by a vad between neighbours, and in the whole bundle."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rig import coded, speech, world
-from rig.processes import eventually
+from rig.collector import TapCollector
 from rig.vad import Neighbours, silent, spoken
-from voicetap import Tap
-from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, SAMPLE_RATE_HZ, Final, Interim, SpeechStopped
 from voicetap.settings import Settings
 from voicetap_bundle import Bundle
@@ -118,39 +115,27 @@ def interims(around: Neighbours) -> list[Interim]:
 def test_words_come_while_they_are_spoken_and_the_text_at_the_end(tmp_path: Path, monkeypatch):
     """Although decoding takes longer than from the end to the text."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the worker, where the coded engine is
-    played = world.make(tmp_path, SENTENCES)
+    played = world.build(tmp_path, SENTENCES)
     patient = {"vad.endpoint_ms": int(ENDPOINT_S * 1000)}
-    audience = Audience()
     with Bundle(f"file:{played.path}", engine="rig.coded:CodedEngine", model=str(DECODE_S), settings=patient) as box:
         with box.tap(events=True, interims=True) as tap:
-            eventually(lambda: audience.hear(tap) and len(audience.late_s) == SENTENCES, 40, "all of it")
-    assert min(audience.late_s) < DECODE_S / 2, audience.late_s
-    assert set(audience.interims) == set(audience.finals)
-    for id_, interims in audience.interims.items():
-        first, last = coded.parse(audience.finals[id_])[0]
-        for interim in interims:
-            [(interim_first, interim_last)] = coded.parse(interim.text)
-            assert interim_first == first and interim_last <= last
-        assert [interim.revision for interim in interims] == sorted({interim.revision for interim in interims})
+            collector = TapCollector(tap)
+            collector.until(lambda: len(collector.of(Final)) == SENTENCES, "all finals", within_s=40)
+    finals = {final.utterance_id: final for final in collector.of(Final)}
+    assert {interim.utterance_id for interim in collector.of(Interim)} == set(finals)
+    assert min(delays_s(collector)) < DECODE_S / 2
+    for id_, final in finals.items():
+        partials = [interim for interim in collector.of(Interim) if interim.utterance_id == id_]
+        assert collector.messages.index(partials[-1]) < collector.messages.index(final)
+        assert [partial.revision for partial in partials] == sorted({partial.revision for partial in partials})
+        first, last = coded.parse(final.text)[0]
+        for partial in partials:
+            [(partial_first, partial_last)] = coded.parse(partial.text)
+            assert partial_first == first and partial_last <= last
 
 
-class Audience:
-    """What a tap has heard, and how long after the end of each utterance its text came."""
-
-    def __init__(self) -> None:
-        self.interims: dict[UtteranceId, list[Interim]] = {}
-        self.finals: dict[UtteranceId, str] = {}
-        self.late_s: list[float] = []
-        self._ended_s: dict[UtteranceId, float] = {}
-
-    def hear(self, tap: Tap) -> bool:
-        match heard := tap.next(timeout_s=0.2):
-            case Interim():
-                assert heard.utterance_id not in self.finals
-                self.interims.setdefault(heard.utterance_id, []).append(heard)
-            case SpeechStopped():
-                self._ended_s[heard.utterance_id] = time.monotonic()
-            case Final():
-                self.finals[heard.utterance_id] = heard.text
-                self.late_s.append(time.monotonic() - self._ended_s[heard.utterance_id])
-        return True
+def delays_s(collector: TapCollector) -> list[float]:
+    """From the end of each utterance to its final."""
+    received = list(zip(collector.messages, collector.received_s, strict=True))
+    ended_s = {message.utterance_id: at_s for message, at_s in received if isinstance(message, SpeechStopped)}
+    return [at_s - ended_s[message.utterance_id] for message, at_s in received if isinstance(message, Final)]

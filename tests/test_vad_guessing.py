@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rig.said import id_of
+from rig.sample_messages import id_of
 from voicetap.codec import UtteranceId
 from voicetap.messages import Job, JournalHead, WorkerReport
 from voicetap_vad.guessing import Guessing
