@@ -17,7 +17,8 @@ def environment(runtime_dir: Path, **settings: str) -> dict[str, str]:
     """This process's environment with only these settings: `vad_threshold="0.4"`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICETAP_")}
     given = {f"VOICETAP_{name.upper()}": str(value) for name, value in settings.items()}
-    return clean | {"VOICETAP_RUNTIME_DIR": str(runtime_dir), "HOME": str(runtime_dir)} | given
+    private = {"VOICETAP_RUNTIME_DIR": str(runtime_dir), "HOME": str(runtime_dir), "VOICETAP_CONFIG": os.devnull}
+    return clean | private | given
 
 
 def start(module: str, runtime_dir: Path, *arguments: str, **settings: str) -> subprocess.Popen:
