@@ -1,6 +1,6 @@
-"""Runs simulated boxes (tests/sim) by the million: `.venv/bin/python bench/simulate.py --runs N --seed S --jobs J`.
+"""Runs many simulations of a bundle (tests/sim): `.venv/bin/python bench/simulate.py --runs N --seed S --jobs J`.
 
-Every run has a seed of its own, from S on; `--seed S --trace` shows one as it goes. Exits 1 if one breaks the promise.
+Run number i has the seed S + i; `--seed S --trace` prints the events of one. Exits 1 when a run has a violation.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
     if options.trace:
         sys.exit(trace(options.seed))
     start_s, happened, violations = time.perf_counter(), Counter(), {}
-    with contextlib.suppress(KeyboardInterrupt):  # what was run by then is reported
+    with contextlib.suppress(KeyboardInterrupt):  # completed runs are reported
         run(options, happened, violations)
     report(time.perf_counter() - start_s, happened, violations)
     sys.exit(bool(violations))
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, happened: Counter, violations: dict[int, li
             progress.show(happened["runs"], wrong)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
@@ -57,9 +57,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def trace(seed: int) -> bool:
-    violations = world.run(seed, say).violations
+    violations = world.run(seed, print_line).violations
     for violation in violations:
-        say(f"VIOLATION: {violation}")
+        print_line(f"VIOLATION: {violation}")
     return bool(violations)
 
 
@@ -74,7 +74,7 @@ def run_all(seeds: range) -> tuple[Counter, dict[int, list[str]]]:
 
 
 class Progress:
-    """What is wrong at once, how far it is now and then: often on a terminal, seldom in a file."""
+    """Prints violations at once, and the number of runs periodically: more often on a terminal than in a file."""
 
     def __init__(self, runs: int):
         self._runs = runs
@@ -83,7 +83,7 @@ class Progress:
 
     def show(self, done: int, wrong: dict[int, list[str]]) -> None:
         for seed, violations in wrong.items():
-            say(f"seed {seed}: {violations[0]}")
+            print_line(f"seed {seed}: {violations[0]}")
         sys.stdout.flush()
         if time.monotonic() >= self._next_s or done == self._runs:
             self._next_s = time.monotonic() + self._every_s
@@ -94,15 +94,15 @@ class Progress:
 def report(seconds: float, happened: Counter, violations: dict[int, list[str]]) -> None:
     runs = happened.pop("runs", 0)
     faults = sum(count for what, count in happened.items() if what.startswith("fault: "))
-    say(f"{runs} runs in {seconds:.0f} s ({60 * runs / seconds:.0f} a minute)")
-    say(f"{faults} faults, {happened['words published']} words, {len(violations)} runs with violations")
+    print_line(f"{runs} runs in {seconds:.0f} s ({60 * runs / seconds:.0f} a minute)")
+    print_line(f"{faults} faults, {happened['words published']} words, {len(violations)} runs with violations")
     for what, count in sorted(happened.items()):
-        say(f"{count:10} {what}")
+        print_line(f"{count:10} {what}")
     for what in (*witness.SOMETIMES, *witness.RARELY):
         if not happened[what]:
-            say(f"     never {what}")
+            print_line(f"     never {what}")
     for seed in sorted(violations):
-        say(f"again: bench/simulate.py --seed {seed} --trace")
+        print_line(f"repeat: bench/simulate.py --seed {seed} --trace")
 
 
 if __name__ == "__main__":
