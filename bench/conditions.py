@@ -62,7 +62,7 @@ def all_tracks(texts: list[str], directory: Path, seed: int, non_speech_s: float
 
 
 def _spoken(text: str, voice: str, directory: Path) -> np.ndarray:
-    return np.frombuffer(speech.pcm_of(speech.synthesize(text, directory / "said.wav", voice).path), "<i2").astype(
+    return np.frombuffer(speech.pcm_of(speech.synthesize(text, directory / "sentence.wav", voice).path), "<i2").astype(
         float
     )
 
