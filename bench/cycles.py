@@ -30,7 +30,7 @@ from voicetap.bus import Bus
 from voicetap.messages import ServiceState
 from voicetap.service.launch import NO_TELEMETRY
 from voicetap_bundle import Bundle
-from voicetap_watchdog.box import STATE
+from voicetap_watchdog.layout import STATE_PATTERNS
 
 START_S, STOP_S = 30.0, 5.0
 SPEECH = Path(__file__).parents[1] / "tests/data/speech.wav"
@@ -42,7 +42,7 @@ SERVICES = {  # module and arguments; each sends heartbeats without the others
     "watchdog": ("voicetap_watchdog", "watchdog"),
 }
 # A service started alone leaves these: the state for its next start, and files that supervise would remove.
-KEPT = (*STATE, "watchdog.pulse")
+KEPT = (*STATE_PATTERNS, "watchdog.pulse")
 _COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored|ERROR|leaked")
 
 

@@ -24,8 +24,7 @@ from voicetap_bundle.reconciliation import (
     summary,
     violations,
 )
-from voicetap_capture.ring import Ring
-from voicetap_capture.survey import survey_all
+from voicetap_capture.ring import Ring, survey_all
 
 F = FRAME_SAMPLES
 

@@ -13,7 +13,7 @@ from rig.collector import TapCollector
 from rig.journal import take
 from rig.processes import eventually
 from rig.sample_messages import final
-from rig.vad import Neighbours, silent, spoken
+from rig.vad import VadPeers, silent, spoken
 from voicetap import Tap, links
 from voicetap.bus import Bus
 from voicetap.messages import Failed, Reason
@@ -109,20 +109,20 @@ def test_a_journal_that_is_stopped_for_seconds_delays_all_and_loses_nothing(bund
 
 def test_a_microphone_faster_than_the_workers_loses_its_oldest_utterances_and_counts_them(spawn, settings, runtime_dir):
     """A microphone cannot be delayed: utterances that the ring no longer holds are failed."""
-    with Neighbours(settings, workers=("w1",)) as around:
-        around.workers["w1"].answers = False  # it decodes the first for ever
+    with VadPeers(settings, workers=("w1",)) as peers:
+        peers.workers["w1"].answers = False  # it decodes the first for ever
         spawn("voicetap_vad", capture_ring_s=str(RING_S))
         memory = MemoryMeter(runtime_dir)
-        around.pump(lambda: around.needed_seq >= 0 and memory.measure() is None, "vad reads frames")
+        peers.run_until(lambda: peers.needed_seq >= 0 and memory.measure() is None, "vad is ready")
         for _ in range(20):  # of two seconds and a pause each
-            around.hear(spoken() + silent(40))
-        around.pump(
-            lambda: around.beat and [source.failed for source in around.beat.sources] == [17],
+            peers.play(spoken() + silent(40))
+        peers.run_until(
+            lambda: peers.heartbeat and [source.failed for source in peers.heartbeat.sources] == [17],
             "the failed utterances to be counted",
         )
         memory.measure()
         assert memory.excessive() == {}
-        failed = [entry for entry in around.entries.values() if isinstance(entry, Failed)]
+        failed = [entry for entry in peers.entries.values() if isinstance(entry, Failed)]
         assert {entry.reason for entry in failed} == {Reason.OVERRUN}
         assert [entry.utterance_id.number for entry in failed] == list(range(1, 18)), "three fit into ten seconds"
 

@@ -7,7 +7,7 @@ import pytest
 from voicetap.messages import Heartbeat
 from voicetap_bundle import status_report
 from voicetap_bundle.heartbeat_monitor import FRESH_S, ReceivedHeartbeat
-from voicetap_bundle.supervisord import Program
+from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 
 class FakeHeartbeatMonitor:
@@ -23,19 +23,19 @@ class FakeHeartbeatMonitor:
         return None
 
 
-def program(pid: int, state: str) -> dict[str, Program]:
-    return {"vad": Program("vad", "vad", pid, state, 0, "")}
+def program(pid: int, state: str) -> dict[str, SupervisedProcess]:
+    return {"vad": SupervisedProcess("vad", "vad", state, pid, 0)}
 
 
 @pytest.mark.parametrize(
     ("heartbeat", "programs", "pid", "state"),
     [
-        ((7, "ready"), program(7, "running"), 7, "ready"),
-        ((7, "ready"), program(8, "running"), 8, "starting"),
-        ((7, "ready"), program(0, "backoff"), 0, "backoff"),
-        ((7, "ready", FRESH_S + 1), program(7, "running"), 7, "silent"),
-        ((7, "ready", FRESH_S + 1), program(7, "stopping"), 7, "stopping"),
-        ((0, ""), program(8, "running"), 8, "starting"),
+        ((7, "ready"), program(7, "RUNNING"), 7, "ready"),
+        ((7, "ready"), program(8, "RUNNING"), 8, "starting"),
+        ((7, "ready"), program(0, "BACKOFF"), 0, "backoff"),
+        ((7, "ready", FRESH_S + 1), program(7, "RUNNING"), 7, "silent"),
+        ((7, "ready", FRESH_S + 1), program(7, "STOPPING"), 7, "stopping"),
+        ((0, ""), program(8, "RUNNING"), 8, "starting"),
         ((7, "ready"), {}, 7, "ready"),
     ],
 )
@@ -53,5 +53,5 @@ def test_restarts_are_the_starts_after_the_first(name, file, tmp_path):
     (tmp_path / file).write_text("[1.0, 2.0, 3.0]")
     heartbeats = FakeHeartbeatMonitor(0, "")
     heartbeats.programs = (name,)
-    programs = {name: Program(name, name, 8, "running", 0, "")}
+    programs = {name: SupervisedProcess(name, name, "RUNNING", 8, 0)}
     assert status_report.build(heartbeats, programs, str(tmp_path))["services"][0]["restarts"] == 2

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,13 +16,14 @@ import zmq.auth
 
 from rig.processes import eventually
 from rig.sample_messages import final, id_of
-from voicetap import links
+from voicetap import curve, links
 from voicetap.bus import MAX_MESSAGES_PER_TURN, Bus, Receiver
 from voicetap.codec import encode
-from voicetap.curve import make_keys, stays_on_this_machine
+from voicetap.curve import create_server_key, stays_on_this_machine
 from voicetap.errors import AddressInUse, SettingsError
 from voicetap.links import LINKS, Link, Pattern
 from voicetap.messages import AudioProgress, Committed, Heartbeat, HistoryRequest, Job, WorkerReport
+from voicetap.runtime_dir import prepare
 
 TRUE_MESSAGE = {
     "replay": AudioProgress(source="mic", stream="a", needed_seq=1),
@@ -200,8 +202,7 @@ def on_tcp(settings, *names: str, host: str = "127.0.0.1", **changes: object):
 @pytest.fixture
 def keys(tmp_path) -> Callable[[str], str]:
     def make(name: str) -> str:
-        secret = make_keys(tmp_path / name)
-        assert secret.stat().st_mode & 0o777 == 0o600
+        create_server_key(tmp_path / name)
         return str(tmp_path / name)
 
     return make
@@ -231,7 +232,7 @@ def test_only_the_right_key_is_let_in(bus, settings, keys):
 def test_a_stranger_who_knows_the_public_key_stays_outside(bus, settings, keys):
     ours = on_tcp(settings, "history", curve_dir=keys("ours"))
     receiver = bus("journal", ours).receiver(links.HISTORY)
-    server_key = zmq.auth.load_certificate(Path(ours.curve_dir, "bundle.key"))[0]
+    server_key = zmq.auth.load_certificate(Path(ours.curve_dir, "server.key"))[0]
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
         push.linger = 0
         push.curve_publickey, push.curve_secretkey = zmq.curve_keypair()
@@ -241,6 +242,105 @@ def test_a_stranger_who_knows_the_public_key_stays_outside(bus, settings, keys):
         bus("app", ours).sender(links.HISTORY).send(HistoryRequest(requester="friend", since=1, limit=1))
         assert [request.requester for request in receive(receiver, 1)] == ["friend"]
         assert not receiver.socket.poll(100)
+
+
+def test_a_client_has_a_key_of_its_own_which_can_be_revoked_while_the_bundle_runs(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", "transcript", "results", curve_dir=keys("ours"))
+    journal = bus("journal", ours)
+    receiver, results = journal.receiver(links.HISTORY), journal.receiver(links.RESULTS)
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    assert curve.allowed_clients(tmp_path / "ours") == ["laptop"]
+    theirs = dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop"))
+
+    app = bus("app", theirs)
+    app.sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
+    app.sender(links.RESULTS).send(final(1))
+    assert not results.socket.poll(200), "a client's key opens transcript and history alone"
+
+    assert curve.revoke(tmp_path / "ours", "laptop") and not curve.revoke(tmp_path / "ours", "laptop")
+    bus("app", theirs).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert not receiver.socket.poll(200)
+
+
+def test_no_secret_of_the_server_is_on_a_clients_machine(keys, tmp_path):
+    server, client = Path(keys("ours")), tmp_path / "laptop"
+    curve.allow(server, "laptop", client)
+    assert {path.name for path in client.iterdir()} == {"server.key", "client.key", "client.key_secret"}
+    secret = (server / "server.key_secret").read_text()
+    for path in (server / "server.key_secret", client / "client.key_secret"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (client / "client.key_secret").read_text() != secret
+    with pytest.raises(FileExistsError, match="allowed already"):
+        curve.allow(server, "laptop", tmp_path / "another")
+    for name in ("../x", "", "a/b"):
+        with pytest.raises(SettingsError, match="is not a name"):
+            curve.allow(server, name, client)
+
+
+def test_a_client_cannot_bind_and_a_secret_that_others_can_read_is_refused(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", curve_dir=keys("ours"))
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    journal = bus("journal", dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop")))
+    with pytest.raises(SettingsError, match="has a client's key only: history cannot be bound"):
+        journal.receiver(links.HISTORY)
+    (tmp_path / "ours/server.key_secret").chmod(0o640)
+    with pytest.raises(SettingsError, match="can be read by other users: chmod 600"):
+        Bus("journal", ours)
+
+
+def test_the_one_pair_of_the_version_before_still_works(bus, settings, keys, tmp_path):
+    former = Path(keys("ours"))
+    for suffix in ("key", "key_secret"):
+        (former / f"server.{suffix}").rename(former / f"bundle.{suffix}")
+    ours = on_tcp(settings, "history", curve_dir=str(former))
+    receiver = bus("journal", ours).receiver(links.HISTORY)
+    bus("app", ours).sender(links.HISTORY).send(TRUE_MESSAGE["history"])
+    assert receive(receiver, 1) == [TRUE_MESSAGE["history"]]
+
+
+def test_why_a_tcp_link_does_not_answer_is_known(bus, settings, keys, tmp_path):
+    ours = on_tcp(settings, "history", curve_dir=keys("ours"))
+    curve.allow(tmp_path / "ours", "laptop", tmp_path / "laptop")
+    laptop = dataclasses.replace(ours, curve_dir=str(tmp_path / "laptop"))
+    assert bus("app", ours).diagnose(links.HISTORY) == f"nothing answers at {ours.addresses[0].partition('=')[2]}"
+    bus("journal", ours).receiver(links.HISTORY)
+    assert bus("app", ours).diagnose(links.HISTORY) == "" == bus("app", laptop).diagnose(links.HISTORY)
+    curve.revoke(tmp_path / "ours", "laptop")
+    for wrong in (laptop, dataclasses.replace(ours, curve_dir=keys("theirs")), dataclasses.replace(ours, curve_dir="")):
+        assert "refuses this connection: its CURVE key is wrong" in bus("app", wrong).diagnose(links.HISTORY)
+
+
+def test_why_a_socket_file_does_not_answer_is_known(bus, settings, runtime_dir, monkeypatch):
+    app = bus("app")
+    assert "does not exist: is the bundle running" in app.diagnose(links.HISTORY)
+    bus("journal").receiver(links.HISTORY)
+    assert app.diagnose(links.HISTORY) == ""
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != runtime_dir)
+    found = f"permission denied: {runtime_dir}, owned by uid {os.getuid()} and gid {os.getgid()}"
+    assert app.diagnose(links.HISTORY) == found
+
+
+def test_a_group_may_tap_and_reaches_nothing_else(bus, settings, runtime_dir):
+    group = os.getgid() if os.getuid() else 29  # audio, of which root need not be a member
+    ours = dataclasses.replace(settings, tap_group=str(group))
+    prepare(str(runtime_dir), ours.tap_group)
+    journal = bus("journal", ours)
+    journal.receiver(links.HISTORY), journal.sender(links.TRANSCRIPT), journal.receiver(links.RESULTS)
+    modes = {path.name: (path.stat().st_gid, path.stat().st_mode & 0o770) for path in runtime_dir.iterdir()}
+    assert modes["history"] == modes["transcript"] == (group, 0o660)
+    assert (runtime_dir.stat().st_gid, runtime_dir.stat().st_mode & 0o777) == (group, 0o710)
+    if os.getuid() == 0:
+        for name, result in (("history", 0), ("transcript", 0)):
+            member = subprocess.run(["test", "-w", runtime_dir / name], user=65534, group=group, extra_groups=[])
+            assert member.returncode == result
+        outsider = subprocess.run(["test", "-w", runtime_dir / "history"], user=65534, group=65534, extra_groups=[])
+        assert outsider.returncode != 0
+
+
+def test_a_group_that_is_not_there_is_one_line(runtime_dir):
+    with pytest.raises(SettingsError, match="tap_group: there is no group nosuchgroup"):
+        prepare(str(runtime_dir), "nosuchgroup")
 
 
 def test_ipv6_can_be_bound(bus, settings):
@@ -285,7 +385,7 @@ def test_keys_that_are_not_there_and_keys_that_are(settings, tmp_path, keys):
         Bus("vad", dataclasses.replace(settings, curve_dir=str(tmp_path / "none")))
     keys("ours")
     with pytest.raises(FileExistsError):
-        make_keys(tmp_path / "ours")
+        create_server_key(tmp_path / "ours")
 
 
 def test_an_address_that_cannot_be_bound_is_one_line(bus, settings):

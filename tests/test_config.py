@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from voicetap import config, runtime_dir
-from voicetap.config import as_environment, describe, load
+from voicetap.config import as_environment, describe, load, load_for_client
 from voicetap.errors import SettingsError
 from voicetap.settings import CaptureSettings, Settings, VadSettings
 
@@ -109,7 +111,7 @@ def test_another_process_gets_exactly_these_settings_whatever_its_file_says(toml
         runtime_dir="/run/y",
         sources=("a=mic:X", "b=file:/b.wav"),
         capture=CaptureSettings(pace="max"),
-        vad=VadSettings(threshold=1 / 3),
+        vad=VadSettings(threshold=2 / 3),
     )
     environ = toml('sources = ["raw:/c"]\n[vad]\nonset_ms = 320\n[journal]\ndata_dir = "/somewhere"')
     assert load(environ | as_environment(settings)) == settings
@@ -165,3 +167,54 @@ def test_of_both_names_in_the_file_only_the_new_one_may_be_set(toml):
 def test_of_both_variables_the_new_one_counts(toml):
     both = {"VOICETAP_LOOP_TIMEOUT_S": "4", "VOICETAP_STALL_S": "3"}
     assert load(toml("") | both).loop_timeout_s == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ("[vad]\nthreshold = 0.3", "vad.release_threshold must not be above vad.threshold"),
+        ("[vad]\nmax_utterance_s = 5", "vad.max_utterance_soft_s must not be above vad.max_utterance_s"),
+        ("[vad]\nendpoint_min_ms = 2000", "vad.endpoint_min_ms must not be above vad.endpoint_max_ms"),
+        ("[capture]\nring_s = 20", "capture.ring_s must be at least 5 s longer than vad.max_utterance_s"),
+        ("[vad]\nlease_s = 0.2", "vad.lease_s is 0.2, it must be at least 0.75"),
+        ("[watchdog]\nheartbeat_timeout_s = 0.5", "watchdog.heartbeat_timeout_s is 0.5, it must be at least 1"),
+    ],
+)
+def test_settings_that_do_not_work_together_are_one_line(toml, wrong, complaint):
+    with pytest.raises(SettingsError, match=re.escape(complaint)):
+        load(toml(wrong))
+
+
+@pytest.mark.parametrize("wrong", ["[vad]\nthresold = 1", "[vad]\nthreshold = 0.3", "stall_s = 1\nloop_timeout_s = 1"])
+def test_a_client_finds_its_bundle_whatever_else_is_wrong_in_the_file(toml, caplog, wrong):
+    settings = load_for_client(toml(f"runtime_dir = '/run/x'\naddresses = ['history=tcp://127.0.0.1:1']\n{wrong}"))
+    assert (settings.runtime_dir, settings.addresses) == ("/run/x", ("history=tcp://127.0.0.1:1",))
+    assert caplog.messages[-1].startswith("ignored: ")
+
+
+def test_a_client_of_a_file_that_is_no_toml_uses_the_environment(toml, caplog):
+    assert load_for_client(toml("]") | {"VOICETAP_RUNTIME_DIR": "/run/y"}).runtime_dir == "/run/y"
+    assert len(caplog.messages) == 1
+
+
+def test_a_client_does_not_pass_over_its_own_settings(toml):
+    with pytest.raises(SettingsError, match="addresses is 3"):
+        load_for_client(toml("addresses = 3"))
+
+
+@pytest.mark.parametrize("place", [".", "voicetap.toml"])
+def test_a_file_that_others_may_write_to_is_not_read(tmp_path, monkeypatch, caplog, place):
+    (tmp_path / "voicetap.toml").write_text("loop_timeout_s = 8")
+    monkeypatch.chdir(tmp_path)
+    assert load({"HOME": "/nowhere"}).loop_timeout_s == 8
+    (tmp_path / place).chmod(0o777)
+    assert load({"HOME": "/nowhere"}).loop_timeout_s == 5
+    assert f"ignored {tmp_path}/voicetap.toml: other users may write to" in caplog.text
+
+
+def test_an_unreadable_directory_has_no_file(monkeypatch):
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert load({"HOME": "/root"}).loop_timeout_s == 5

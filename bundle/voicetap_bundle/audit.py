@@ -32,7 +32,7 @@ def audit(settings: Settings) -> dict[str, list]:
     Raises BundleError when no bundle runs there or one of its files cannot be read.
     """
     surveys = _query("voicetap_capture", "--frames", settings)
-    segment_lists = _query("voicetap_vad", "--cuts", settings)
+    segment_lists = _query("voicetap_vad", "--segments", settings)
     entries = _entries(settings)  # last: vad drops a segment only after journal has its entry
     streams = _records(surveys, segment_lists, entries)
     found = [text for records in streams for text in violations(records)]
@@ -66,8 +66,10 @@ def _entries(settings: Settings) -> list[CommittedSpan]:
 
 def _records(surveys: list[dict], segment_lists: dict[str, dict], entries: list[CommittedSpan]) -> list[StreamRecords]:
     rings = {(survey["source"], survey["stream"]): survey for survey in surveys}
-    checkpoints = {(source, mark["stream"]): mark for source, of in segment_lists.items() for mark in of["marks"]}
-    segments = [((source, cut["stream"]), _segment(cut)) for source, of in segment_lists.items() for cut in of["cuts"]]
+    checkpoints = {(source, mark["stream"]): mark for source, of in segment_lists.items() for mark in of["checkpoints"]}
+    segments = [
+        ((source, cut["stream"]), _segment(cut)) for source, of in segment_lists.items() for cut in of["segments"]
+    ]
     return [
         StreamRecords(
             *key,

@@ -11,20 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from voicetap import Tap, config, sources
+from voicetap import Tap, config, source_spec
 from voicetap.errors import EX_CONFIG, AddressInUse, SettingsError
 from voicetap.messages import Entry, ServiceState, SourceStatus
+from voicetap.service import shutdown
 from voicetap.service.locks import Lock, is_held
 from voicetap.tap import TapMessage
+from voicetap_watchdog.layout import BundleLayout
 
 from . import status_report
 from .heartbeat_monitor import HeartbeatMonitor
-from .programs import programs_of
-from .supervisord import Supervisord
+from .programs import ProgramControl
 
-LOCK_NAME = "bundle"
 START_S = 120.0  # the first start may download a model
-STOP_S = 10.0  # an orderly stop takes at most 5 s; then the bundle is killed
 POLL_S = 0.25  # between two checks of supervisord's programs, while starting
 MESSAGE_TIMEOUT_S = 0.1
 
@@ -93,16 +92,17 @@ class Bundle:
         self._private_dir = "" if self._runtime_dir else tempfile.mkdtemp(prefix="voicetap-")
         variables = _environment(self._overrides | {"runtime_dir": self._runtime_dir or self._private_dir})
         self.settings = config.load(variables)
-        self.programs = programs_of(self.settings)
-        self._lock = Lock(Path(self.settings.runtime_dir), LOCK_NAME)
-        if is_held(Path(self.settings.runtime_dir), LOCK_NAME):
+        layout = BundleLayout(self.settings)
+        self.programs = layout.process_names()
+        self._lock = Lock(layout.runtime_dir, layout.lock_name)
+        if is_held(layout.runtime_dir, layout.lock_name):
             running = f"as process {self._lock.owner()} in {self.settings.runtime_dir}"
             raise AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
         # An existing journal has entries from before this launch, which `messages` does not yield.
         self._since = None if self._has_history() else 1
         self._output = self._closing.enter_context(tempfile.TemporaryFile())
         self._heartbeats = self._closing.enter_context(HeartbeatMonitor(self.settings, self.programs))
-        self._supervisord = Supervisord(self.settings.runtime_dir)
+        self._program_control = ProgramControl(self.settings)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "voicetap_watchdog.supervise", *self._parent_arguments()],
             env=variables | {"VOICETAP_RUNTIME_DIR": self.settings.runtime_dir},
@@ -191,11 +191,11 @@ class Bundle:
     def status(self) -> dict:
         """What `voicetap status --json` prints."""
         self._heartbeats.poll(0)
-        return status_report.build(self._heartbeats, self._supervisord.programs(), self.settings.runtime_dir)
+        return status_report.build(self._heartbeats, self._program_control.processes(), self.settings.runtime_dir)
 
     def kill(self, program: str, signal_name: str = "KILL") -> bool:
         """Sends a signal to one program, to test its recovery. False when it does not run."""
-        return self._supervisord.signal(program, signal_name)
+        return self._program_control.signal(program, signal_name)
 
     def ask_to_stop(self) -> None:
         """Requests an orderly stop and returns at once; a second request stops without order. For signal handlers."""
@@ -210,7 +210,7 @@ class Bundle:
             if not self.stop_asked:
                 self.ask_to_stop()
             try:
-                self._process.wait(STOP_S)
+                self._process.wait(shutdown.BUNDLE_KILL_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()  # the programs die with their parent
                 self._process.wait()
@@ -236,9 +236,9 @@ class Bundle:
         """Raises BundleError with a one-line reason if the bundle has ended unasked, or can never become ready."""
         exit_code = self._process.poll()
         if exit_code is None:
-            for program in self._supervisord.programs().values():
-                if program.given_up:
-                    line = self._supervisord.last_words(program.name)
+            for program in self._program_control.processes().values():
+                if program.is_misconfigured:
+                    line = self._program_control.last_log_line(program.name)
                     raise BundleError(f"{program.name}: {_message_of(line)}", EX_CONFIG)
         elif not self.stop_asked:
             self._output.seek(0)
@@ -276,7 +276,7 @@ def _environment(overrides: Mapping[str, object]) -> dict[str, str]:
 
 def _absolute(spec: str) -> str:
     """The source with an absolute path, for processes with another working directory. Raises SettingsError."""
-    source = sources.parse(spec)
+    source = source_spec.parse(spec)
     if source.kind == "mic":
         return spec
     return f"{source.name}={source.kind}:{Path(source.argument).expanduser().absolute()}"

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from voicetap import links, runtime_dir, sources
+from voicetap import links, runtime_dir, source_spec
 from voicetap.errors import SettingsError
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from voicetap.settings import Settings
-
-from .programs import programs_of
+from voicetap_watchdog.layout import BundleLayout
 
 HUB_TIMEOUT_S = 3.0
 MIN_CLOCK_NS = 1_750_000_000 * 10**9  # June 2025, before voicetap was written: an earlier clock is wrong
@@ -48,9 +47,9 @@ def _runtime_dir(settings: Settings) -> Finding:
     where = settings.runtime_dir
     existed = Path(where).exists()
     try:
-        for name in programs_of(settings):
+        for name in BundleLayout(settings).process_names():
             links.HEARTBEAT.of(name).address(where, {})
-        for source in sources.parse_all(settings):
+        for source in source_spec.parse_all(settings):
             links.REPLAY.of(source.name).address(where, {})
         runtime_dir.prepare(where)
         if not existed:
@@ -77,7 +76,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _sources(settings: Settings, devices: list[dict]) -> Iterator[Finding]:
-    for source in sources.parse_all(settings):
+    for source in source_spec.parse_all(settings):
         if source.kind == "mic":
             yield _microphone(source, devices)
         elif os.access(source.argument, os.R_OK):
@@ -87,7 +86,7 @@ def _sources(settings: Settings, devices: list[dict]) -> Iterator[Finding]:
             yield Finding(f"source {source.name}", "problem", f"cannot read {source.argument}", remedy)
 
 
-def _microphone(source: sources.Source, devices: list[dict]) -> Finding:
+def _microphone(source: source_spec.SourceSpec, devices: list[dict]) -> Finding:
     subject = f"source {source.name}"
     if not devices:
         remedy = "plug in a microphone, start the sound server, or use --source file:PATH"

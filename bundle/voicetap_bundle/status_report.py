@@ -1,12 +1,12 @@
 """The report of `voicetap status`: state and cost of every program and source, from heartbeats and supervisord."""
 
 from voicetap.service import restart_backoff
+from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 from .heartbeat_monitor import FRESH_S, HeartbeatMonitor, ReceivedHeartbeat
-from .supervisord import Program
 
 
-def build(heartbeats: HeartbeatMonitor, programs: dict[str, Program], runtime_dir: str) -> dict:
+def build(heartbeats: HeartbeatMonitor, programs: dict[str, SupervisedProcess], runtime_dir: str) -> dict:
     """`{"services": [...], "sources": [...]}`, the services in the order sound passes through them."""
     names = [name for name in heartbeats.programs if name in heartbeats.latest or name in programs]
     return {
@@ -19,7 +19,9 @@ def is_anything_running(report: dict) -> bool:
     return any(service["pid"] for service in report["services"])
 
 
-def _service(name: str, received: ReceivedHeartbeat | None, program: Program | None, runtime_dir: str) -> dict:
+def _service(
+    name: str, received: ReceivedHeartbeat | None, program: SupervisedProcess | None, runtime_dir: str
+) -> dict:
     if received and program and received.message.pid != program.pid:
         received = None  # from the previous process of this program
     message = received.message if received else None
@@ -38,19 +40,18 @@ def _service(name: str, received: ReceivedHeartbeat | None, program: Program | N
     }
 
 
-def _state(received: ReceivedHeartbeat | None, program: Program | None) -> str:
+def _state(received: ReceivedHeartbeat | None, program: SupervisedProcess | None) -> str:
     """The state in a fresh heartbeat, otherwise supervisord's."""
     if received and received.age_s <= FRESH_S:
         return received.message.state
-    if program and program.state != "running":
-        return program.state
+    if program and program.state != "RUNNING":
+        return program.state.lower()
     return "silent" if received else "starting"
 
 
 def _restarts(name: str, runtime_dir: str) -> int:
     """The recorded starts after the first; restart_backoff records ten at most."""
-    command = f"voicetap {name} watchdog" if name == "watchdog" else f"voicetap {name}"
-    return max(0, len(restart_backoff.starts_of(runtime_dir, command)) - 1)
+    return max(0, len(restart_backoff.starts_of(runtime_dir, name)) - 1)
 
 
 def _sources(heartbeats: HeartbeatMonitor) -> list[dict]:

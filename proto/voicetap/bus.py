@@ -15,8 +15,10 @@ from pathlib import Path
 
 import zmq
 
+from . import runtime_dir
 from .codec import ProtocolError, decode, encode
 from .curve import ZAP_DOMAIN, Curve, stays_on_this_machine
+from .diagnosis import handshake_problem, socket_file_problem
 from .errors import AddressInUse, SettingsError
 from .links import EVERY_SERVICE, Link, Pattern, addresses_of, topic_of
 from .service.failpoint import failpoint
@@ -119,6 +121,7 @@ class Bus:
     def __init__(self, service: str, settings: Settings):
         self._service = service
         self._runtime_dir = settings.runtime_dir
+        self._tap_group = settings.tap_group
         self._addresses = addresses_of(settings)
         self._curve = Curve(settings.curve_dir) if settings.curve_dir else None
         self._poller = zmq.Poller()
@@ -204,6 +207,15 @@ class Bus:
         self._sockets.remove(socket)
         socket.close(linger=0)
 
+    def diagnose(self, link: Link) -> str:
+        """What keeps this process from the link that another one binds; empty when nothing does. Takes up to 1 s."""
+        address = link.address(self._runtime_dir, self._addresses)
+        if address.startswith("ipc://"):
+            return "" if address.startswith("ipc://@") else socket_file_problem(Path(address.removeprefix("ipc://")))
+        with self._context.socket(zmq.SUB if link.pattern is Pattern.PUB_SUB else zmq.PUSH) as socket:
+            self._secure(socket, link, address, binds=False)
+            return handshake_problem(socket, address)
+
     def _open(self, link: Link, kind: int) -> zmq.Socket[bytes]:
         address = link.address(self._runtime_dir, self._addresses)
         self._sockets.append(socket := self._context.socket(kind))
@@ -211,7 +223,7 @@ class Bus:
         socket.maxmsgsize = link.max_bytes
         binds = link.bound_by == self._service or (link.bound_by == EVERY_SERVICE and kind == zmq.PUB)
         if address.startswith("tcp://"):
-            self._secure(socket, address, binds)
+            self._secure(socket, link, address, binds)
         if binds:
             self._bind(socket, link, address)
         else:
@@ -227,12 +239,14 @@ class Bus:
         if address.startswith("ipc://") and not address.startswith("ipc://@"):  # the abstract namespace has no files
             path = Path(address.removeprefix("ipc://"))
             self._socket_files[path] = path.stat().st_ino
+            if link.for_clients and self._tap_group:
+                runtime_dir.share(path, self._tap_group, 0o660)
 
-    def _secure(self, socket: zmq.Socket[bytes], address: str, binds: bool) -> None:
+    def _secure(self, socket: zmq.Socket[bytes], link: Link, address: str, binds: bool) -> None:
         if self._curve:
-            self._curve.apply(socket, server=binds)
+            self._curve.apply(socket, link, server=binds)
         elif not stays_on_this_machine(address):
-            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys DIR` makes the keys)")
+            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys` explains)")
 
 
 def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from . import runtime_dir
 from .errors import SettingsError
-from .settings import Settings
+from .settings import Settings, contradictions
 
 T = TypeVar("T")
 Spec = dataclasses.Field[Any]
@@ -24,6 +24,7 @@ Spec = dataclasses.Field[Any]
 log = logging.getLogger("settings")
 
 PREFIX = "VOICETAP_"
+CLIENT_SETTINGS = ("runtime_dir", "addresses", "curve_dir")
 # Passed from process to process; not settings of a user.
 INTERNAL = frozenset(
     PREFIX + name
@@ -50,6 +51,27 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     for name in sorted(variables, key=lambda name: name not in former):  # today's names win
         _put(values, *_place(name), environ[name])
     settings = _build(Settings, values, "")
+    for text in contradictions(settings):
+        raise SettingsError(text)
+    return dataclasses.replace(settings, runtime_dir=settings.runtime_dir or runtime_dir.default_path(environ))
+
+
+def load_for_client(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings by which a tap or a command finds a running bundle: CLIENT_SETTINGS; all others have their defaults.
+
+    A wrong setting elsewhere is logged, not raised, so that a bundle can be stopped and read whatever its file says.
+    Raises SettingsError for a wrong value among these few.
+    """
+    try:
+        return load(environ)
+    except SettingsError as error:
+        log.warning("ignored: %s", error)
+    try:
+        values = {name: value for name, value in _from_file(environ).items() if name in CLIENT_SETTINGS}
+    except SettingsError:
+        values = {}  # the warning above was about the file
+    found = {name: environ[variable("", name)] for name in CLIENT_SETTINGS if variable("", name) in environ}
+    settings = _build(Settings, values | found, "")
     return dataclasses.replace(settings, runtime_dir=settings.runtime_dir or runtime_dir.default_path(environ))
 
 
@@ -70,12 +92,34 @@ def variable(section: str, name: str) -> str:
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The voicetap.toml in force: $VOICETAP_CONFIG, ./, $XDG_CONFIG_HOME/voicetap/, /etc/voicetap/."""
+    """The voicetap.toml in force: $VOICETAP_CONFIG, ./, $XDG_CONFIG_HOME/voicetap/, /etc/voicetap/.
+
+    One in ./ that other users may have written is ignored, and that is logged; an unreadable directory has none.
+    """
     if named := environ.get("VOICETAP_CONFIG"):
         return Path(named)
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
     places = [Path("voicetap.toml"), Path(home, "voicetap/voicetap.toml"), Path("/etc/voicetap/voicetap.toml")]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if _is_readable(path) and (path != places[0] or _is_trusted(path))), None)
+
+
+def _is_readable(path: Path) -> bool:
+    """Unreadable counts as absent: under systemd's ProtectHome ~/.config is."""
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except OSError:
+        return False
+
+
+def _is_trusted(path: Path) -> bool:
+    """Whether only this user and root can have written the file: a directory of somebody else may hold any."""
+    for place in (path, path.absolute().parent):
+        status = place.stat()
+        others = 0o002 if status.st_gid == os.getgid() else 0o022  # most users have a group of their own, and umask 002
+        if status.st_uid not in (0, os.getuid()) or status.st_mode & others:
+            log.warning("ignored %s: other users may write to %s", path.absolute(), place.absolute())
+            return False
+    return True
 
 
 def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:

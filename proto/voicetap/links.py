@@ -34,6 +34,7 @@ class Link:
     max_bytes: int  # of one message; a peer that sends more is disconnected
     per: str = ""  # source, worker or program
     key: str = ""
+    for_clients: bool = False  # taps use it, also those of other users and other machines where they are allowed to
     tracks_subscribers: bool = False  # its sender can ask which topics are subscribed to
 
     def of(self, key: str) -> "Link":
@@ -71,8 +72,8 @@ JOBS       = Link("jobs",        _PUSH, ("vad",),                 "transcribe", 
 WORKERS    = Link("workers",     _PUSH, ("transcribe",),          "vad",        (m.WorkerReport, m.Hypothesis),         1000,  5,    512 * _KIB)
 RESULTS    = Link("results",     _PUSH, ("vad", "transcribe", "watchdog"), "journal", (*_ENTRY, *_LIVE),                      1000,  0,     1024 * _KIB)
 COMMITS    = Link("commits",     _PUB,  ("journal",),             "journal",    (m.Committed, m.JournalHead),          10_000,  2,     64 * _KIB)
-TRANSCRIPT = Link("transcript",  _PUB,  ("journal",),             "journal",    (*_ENTRY, *_LIVE, m.JournalHead, m.HistoryEnd), 1000, 2, 1024 * _KIB, tracks_subscribers=True)
-HISTORY    = Link("history",     _PUSH, ("any app",),             "journal",    (m.HistoryRequest,),                     100,  0,     4 * _KIB)
+TRANSCRIPT = Link("transcript",  _PUB,  ("journal",),             "journal",    (*_ENTRY, *_LIVE, m.JournalHead, m.HistoryEnd), 1000, 2, 1024 * _KIB, for_clients=True, tracks_subscribers=True)
+HISTORY    = Link("history",     _PUSH, ("any app",),             "journal",    (m.HistoryRequest,),                     100,  0,     4 * _KIB, for_clients=True)
 HEARTBEAT  = Link("heartbeat",   _PUB,  (EVERY_SERVICE,),         EVERY_SERVICE, (m.Heartbeat,),                        10,  2,     64 * _KIB,   "program")
 # fmt: on
 

@@ -1,6 +1,7 @@
 """The runtime directory, which holds sockets, locks and state: where it is by default, and how it is made private."""
 
 import errno
+import grp
 import os
 import tempfile
 from collections.abc import Mapping
@@ -24,8 +25,8 @@ def default_path(environ: Mapping[str, str] = os.environ) -> str:
     return f"{tempfile.gettempdir()}/voicetap-{os.getuid()}"
 
 
-def prepare(runtime_dir: str) -> Path:
-    """Creates the runtime directory, private to this user.
+def prepare(runtime_dir: str, tap_group: str = "") -> Path:
+    """Creates the runtime directory, private to this user; members of `tap_group` may reach the sockets in it by name.
 
     Raises SettingsError when only a person can make it usable, Unavailable when a later try may succeed.
     """
@@ -35,8 +36,22 @@ def prepare(runtime_dir: str) -> Path:
         if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link that somebody else laid out
             raise PermissionError(errno.EPERM, "it belongs to another user")
         path.chmod(0o700)
+        if tap_group:
+            share(path, tap_group, 0o710)
     except OSError as error:
         if error.errno not in _FOR_A_PERSON:
             raise Unavailable(f"runtime_dir {path}: {error.strerror}") from None
         raise SettingsError(f"runtime_dir {path}: {error.strerror}; set it to a directory of your own") from None
     return path
+
+
+def share(path: Path, group: str, mode: int) -> None:
+    """Gives the path to a group, by name or number, with this mode. Raises SettingsError when that is not possible."""
+    try:
+        gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        os.chown(path, -1, gid)
+        path.chmod(mode)
+    except KeyError:
+        raise SettingsError(f"tap_group: there is no group {group}") from None
+    except PermissionError:
+        raise SettingsError(f"tap_group: the user of voicetap is not a member of {group}") from None

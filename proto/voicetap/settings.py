@@ -3,9 +3,11 @@
 `[vad] threshold` in voicetap.toml is VOICETAP_VAD_THRESHOLD in the environment, and --help's default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+RING_MARGIN_S = 5.0  # pre-roll, a restart of vad, and the way to it
 
 
 def setting(
@@ -48,7 +50,7 @@ class VadSettings:
     max_utterance_s: float = setting(25.0, "longest utterance; cut at its least speechy point", minimum=2, maximum=60, formerly="hard_limit_s")
     interims: bool = setting(True, "publish words while they are spoken, as long as anybody reads them")
     interim_share: float = setting(0.25, "share of the workers' time that interims may take", minimum=0.01, maximum=1)
-    lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.2, maximum=60)
+    lease_s: float = setting(1.0, "a worker silent for this long loses its job to another", minimum=0.75, maximum=60)
     max_attempts: int = setting(3, "workers that may be lost over one utterance before it counts as failed", minimum=1, maximum=20)
 
 
@@ -82,7 +84,7 @@ class JournalSettings:
 
 @dataclass(frozen=True)
 class WatchdogSettings:
-    heartbeat_timeout_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=0.5, maximum=60, formerly="silent_s")
+    heartbeat_timeout_s: float = setting(1.5, "a service without a heartbeat for this long is killed and started again", minimum=1, maximum=60, formerly="silent_s")
     startup_timeout_s: float = setting(5.0, "heartbeat timeout before the first ready; doubled, to 8 times at most, after a start that timed out", minimum=1, maximum=600, formerly="start_s")
     give_up_s: float = setting(60.0, "systemd, or compose, starts everything anew when a service cannot be brought back for this long", minimum=1, maximum=3600, formerly="unwell_s")
 
@@ -93,6 +95,7 @@ class Settings:
     sources: tuple[str, ...] = setting(("mic",), "what to listen to: [NAME=]mic | mic:DEVICE | file:PATH | raw:PATH, one entry each")
     addresses: tuple[str, ...] = setting((), "addresses other than the default, LINK=ADDRESS, such as transcript=tcp://127.0.0.1:5708")
     curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys DIR)")
+    tap_group: str = setting("", "group whose members may tap transcripts, as other users of this machine; empty: nobody else")
     log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     loop_timeout_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600, formerly="stall_s")
     capture: CaptureSettings = field(default_factory=CaptureSettings)
@@ -101,3 +104,16 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 # fmt: on
+
+
+def contradictions(settings: Settings) -> Iterator[str]:
+    """One line for every pair of settings that are each in range but do not work together."""
+    vad, capture = settings.vad, settings.capture
+    if vad.release_threshold > vad.threshold:
+        yield "vad.release_threshold must not be above vad.threshold"
+    if vad.max_utterance_soft_s > vad.max_utterance_s:
+        yield "vad.max_utterance_soft_s must not be above vad.max_utterance_s"
+    if vad.endpoint_min_ms > vad.endpoint_max_ms:
+        yield "vad.endpoint_min_ms must not be above vad.endpoint_max_ms"
+    if capture.ring_s < vad.max_utterance_s + RING_MARGIN_S:
+        yield f"capture.ring_s must be at least {RING_MARGIN_S:g} s longer than vad.max_utterance_s"

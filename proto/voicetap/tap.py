@@ -14,7 +14,7 @@ from typing import cast
 from . import links
 from .bus import Bus
 from .codec import UtteranceId
-from .config import load
+from .config import load_for_client
 from .messages import (
     Entry,
     Failed,
@@ -87,7 +87,7 @@ class Tap:
                 self._position_store = PositionStore(durable)
                 stack.callback(self._position_store.close)
                 self.journal_id, self._next_seq = self._position_store.load() or Position(next_seq=since or 1)
-            self._bus = stack.enter_context(Bus("app", settings or load()))
+            self._bus = stack.enter_context(Bus("app", settings or load_for_client()))
             self._transcript = self._bus.receiver(links.TRANSCRIPT, (*topics, "journal_head", f"history/{self._name}"))
             self._history = self._bus.sender(links.HISTORY)
             self._stack = stack.pop_all()
@@ -153,7 +153,8 @@ class Tap:
             if (self._next_seq, self._history_end_seq) != before:
                 progress_s = time.monotonic()
             if time.monotonic() - progress_s > timeout_s:
-                raise TimeoutError(f"journal did not answer for {timeout_s:g} s")
+                reason = self._bus.diagnose(links.TRANSCRIPT) or self._bus.diagnose(links.HISTORY)
+                raise TimeoutError(f"journal did not answer for {timeout_s:g} s{reason and f': {reason}'}")
 
     def _deliver(self) -> TapMessage:
         message, self._unacked = self._ready.popleft()

@@ -13,6 +13,7 @@ import psutil
 from . import intruder, processes
 
 SERVICES = ("capture", "vad", "transcribe", "journal", "watchdog")
+MODULES = {"supervise": "voicetap_watchdog.supervise", "supervisord": "voicetap_watchdog.supervisord_main"}
 KINDS = ("kill", "stop", "pause", "terminate")
 ALL = "all"  # as a service: all processes at once
 ON_ALL = (("kill", "supervisord"), ("stop", "supervisord"), ("pause", ALL), ("intrude", ALL))
@@ -55,7 +56,7 @@ def find(service: str, runtime_dir: Path) -> list[psutil.Process]:
     found = processes.processes_of(runtime_dir)
     if service == ALL:
         return found
-    module = f"voicetap_watchdog.{service}" if service.startswith("supervis") else f"voicetap_{service}"
+    module = MODULES.get(service, f"voicetap_{service}")
     return [process for process in found if module in _command_of(process)][:1]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from voicetap.curve import make_keys
+from voicetap.curve import create_server_key
 
 from ..bundle import BundleError
 
@@ -14,6 +14,7 @@ from ..bundle import BundleError
 def command(directory: Path) -> None:
     """Make the keys for links that leave the machine. tcp addresses other than loopback require them (CURVE)."""
     try:
-        click.echo(f"{make_keys(directory)}: set curve_dir = {str(directory)!r} wherever it may be read")
+        create_server_key(directory)
+        click.echo(f"set curve_dir = {str(directory)!r} on this machine")
     except FileExistsError as error:
         raise BundleError(str(error), 1) from None

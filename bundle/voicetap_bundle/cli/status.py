@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from voicetap import config
+from voicetap_watchdog.layout import BundleLayout
 
 from .. import status_report
 from ..heartbeat_monitor import HeartbeatMonitor
-from ..programs import programs_of
-from ..supervisord import Supervisord
+from ..programs import ProgramControl
 
 MEASURE_S = 1.3  # two heartbeats at least, 0.5 s apart: CPU use is the difference of two
 EXIT_NOT_RUNNING = 3
@@ -24,11 +24,11 @@ EXIT_NOT_RUNNING = 3
 def command(as_json: bool) -> None:
     """Show every program. Exit code 3 when nothing runs."""
     settings = config.load()
-    with HeartbeatMonitor(settings, programs_of(settings)) as heartbeats:
+    with HeartbeatMonitor(settings, BundleLayout(settings).process_names()) as heartbeats:
         until_s = time.monotonic() + MEASURE_S
         while (left_s := until_s - time.monotonic()) > 0:
             heartbeats.poll(left_s)
-        programs = Supervisord(settings.runtime_dir).programs()
+        programs = ProgramControl(settings).processes()
         report = status_report.build(heartbeats, programs, settings.runtime_dir)
     if as_json:
         click.echo(json.dumps(report, indent=2))

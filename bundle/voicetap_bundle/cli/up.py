@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from voicetap import config, sources
+from voicetap import config, source_spec
 from voicetap.messages import Failed, Final, Gap
 from voicetap.settings import Settings
 
 from ..bundle import Bundle, stop_on_signals
 from ..console import LiveConsole, print_json
-from ..untranscribed import Untranscribed
 from .devices import list_devices
+from .down import UntranscribedCounter
 
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
@@ -70,8 +70,8 @@ def _resolve_stdin(spec: str) -> str:
 
 def _has_no_microphone(settings: Settings) -> bool:
     """Whether the default microphone is the only source, and there is no device."""
-    only = sources.parse_all(settings)
-    return len(only) == 1 and only[0] == sources.Source("mic", "mic", "") and not list_devices()
+    only = source_spec.parse_all(settings)
+    return len(only) == 1 and only[0] == source_spec.SourceSpec("mic", "mic", "") and not list_devices()
 
 
 def _sample() -> Path:
@@ -91,7 +91,7 @@ def _wait_until_ready(box: Bundle, console: LiveConsole) -> bool:
 def _print_introduction(box: Bundle, console: LiveConsole) -> None:
     """One line for each source, one for the engine."""
     lost = box.lost_sources()
-    for source in sources.parse_all(box.settings):
+    for source in source_spec.parse_all(box.settings):
         where = source.argument or "the default microphone"
         trouble = f"waiting for {where}: {lost.get(source.name)}"
         console.print(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")
@@ -99,9 +99,9 @@ def _print_introduction(box: Bundle, console: LiveConsole) -> None:
 
 
 def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool) -> None:
-    untranscribed = Untranscribed()
+    untranscribed = UntranscribedCounter()
     for message in box.messages(once=once, interims=not as_json, events=not as_json):
-        untranscribed.hear(message)
+        untranscribed.on_message(message)
         if as_json and isinstance(message, Final | Failed | Gap):
             print_json(message)
         elif message is not None and not as_json:

@@ -72,7 +72,7 @@ class Node:
     def __enter__(self) -> "Node":
         with ExitStack() as stack:  # closes everything if anything below fails
             stack.enter_context(self._signals)  # first, so that SIGTERM finds nothing half open
-            self._lock = Lock(runtime_dir.prepare(self.settings.runtime_dir), self.name)
+            self._lock = Lock(runtime_dir.prepare(self.settings.runtime_dir, self.settings.tap_group), self.name)
             self._lock.acquire(LOCK_TIMEOUT_S)
             stack.callback(self._lock.release)
             failpoint(f"{self.service}.locked")

@@ -24,8 +24,6 @@ RETRY_S = 1.0  # between two tries to write to a full disk
 MAX_UNSTORED = 10_000  # entries kept in memory while the disk is full; more stay with their senders
 HEAD_STREAMS = 64  # named in one head, the latest
 FRESH_WAIT_S = 30.0  # with a new file nobody knows whether the first numbers of a stream are still to come
-QUIET_S = 0.1  # without anything to do: nothing more is coming
-DRAIN_S = 1.0
 INTERIMS = "transcript.interim/"  # their topics
 
 log = logging.getLogger("journal")
@@ -81,13 +79,13 @@ class Journal:
 
     def drain(self) -> None:
         """Takes what is still on its way, until it is quiet. If all of the box ends, nothing waits for its turn."""
-        end_s = time.monotonic() + DRAIN_S
-        quiet_s = time.monotonic() + QUIET_S
+        end_s = time.monotonic() + shutdown.JOURNAL_DRAIN_S
+        quiet_s = time.monotonic() + shutdown.JOURNAL_IDLE_S
         while time.monotonic() < min(end_s, quiet_s):
             if self.turn():
-                quiet_s = time.monotonic() + QUIET_S
+                quiet_s = time.monotonic() + shutdown.JOURNAL_IDLE_S
             self._node.beat()
-            self._node.wait(QUIET_S / 5)
+            self._node.wait(shutdown.JOURNAL_IDLE_S / 5)
         if shutdown.is_bundle_stopping(self._node.settings.runtime_dir):
             self._order.stop_waiting()
             self.turn()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from voicetap.messages import Job
+from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
@@ -19,7 +20,6 @@ from .engine import Abandoned, Engine, ModelUnavailable, Options, Result
 
 NICE = 5  # so that decoding cannot starve the beats and the sound of anybody
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
-CLOSE_S = 0.2
 KEEP_S = 5.0  # without a job, until the memory that the last one used is given back
 
 log = logging.getLogger("decoder")
@@ -88,7 +88,7 @@ class Decoder:
     def __exit__(self, *exc: object) -> None:
         self._closing.set()
         self._jobs.put(None)
-        self._thread.join(CLOSE_S)
+        self._thread.join(shutdown.DECODER_CLOSE_S)
         if not self.is_stuck:  # else it may still write to the descriptor
             os.close(self.fd)
 

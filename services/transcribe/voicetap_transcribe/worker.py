@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from voicetap import links
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Hypothesis, Job, WorkerReport
+from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import TranscribeSettings
@@ -20,8 +21,6 @@ from .ledger import Ledger
 TURN_S = 0.2  # of a drain
 REPORT_S = 0.2  # with something in hand, which the reports are the lease of
 REPORT_IDLE_S = 0.5
-DRAIN_DECODE_S = 3.0  # supervisord waits less; but when the box ends, vad has waited before
-DRAIN_COMMIT_S = 1.0
 
 log = logging.getLogger("worker")
 
@@ -186,12 +185,12 @@ class Worker:
         self._ledger.refuse_waiting()
         if not self._ledger.is_owing:
             self._decoder.give_way()
-        decode_until_s = time.monotonic() + DRAIN_DECODE_S
+        decode_until_s = time.monotonic() + shutdown.WORKER_DECODE_S
         while self._ledger.is_owing and time.monotonic() < decode_until_s:
             self._node.beat()
             self._node.wait(TURN_S)
             self.turn()
-        commit_until_s = time.monotonic() + DRAIN_COMMIT_S
+        commit_until_s = time.monotonic() + shutdown.WORKER_COMMIT_S
         while self._ledger.results and time.monotonic() < commit_until_s:
             self._node.beat()
             self._node.wait(TURN_S)
