@@ -13,7 +13,7 @@ import pytest
 from rig import failpoints, speech
 from rig.audio_reader import AudioReader
 from rig.processes import environment, eventually
-from rig.said import final
+from rig.sample_messages import final
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import Committed
@@ -61,9 +61,9 @@ def test_every_moment_in_the_code_is_attacked_and_no_other():
     texts = [path.read_text() for path in paths if path.name != "failpoint.py"]
     found = {moment for text in texts for moment in named.findall(text)}
     everywhere = {moment.rpartition(".")[2] for moment in found if moment.startswith("{")}
-    assert everywhere == set(failpoints.EVERYWHERE)
+    assert everywhere == set(failpoints.IN_EVERY_SERVICE)
     assert {moment for moment in found if not moment.startswith("{")} == {
-        moment for moment in failpoints.MOMENTS if moment.partition(".")[2] not in failpoints.EVERYWHERE
+        moment for moment in failpoints.FAILPOINTS if moment.partition(".")[2] not in failpoints.IN_EVERY_SERVICE
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rig.said import final, gap, id_of, interim, started
+from rig.sample_messages import final, gap, id_of, interim, started
 from voicetap.messages import Status, Word
 from voicetap_journal.clean import MAX_LABEL, MAX_TEXT, clean
 from voicetap_journal.live import MAX_REMEMBERED, Live

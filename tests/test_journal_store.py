@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.said import final, id_of
+from rig.sample_messages import final, id_of
 from voicetap.errors import ConfigError, Unavailable
 from voicetap_journal.journal import FRESH_WAIT_S, restored
 from voicetap_journal.order import Order
@@ -80,7 +80,7 @@ def test_an_answer_is_bounded_in_entries_and_bytes_but_never_empty(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from rig.said import final
+from rig.sample_messages import final
 from voicetap_journal.order import Order
 from voicetap_journal.store import Store
 order = Order(1, 0.0)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rig import coded, judge, nemesis, processes, speech, world
+from rig import coded, faults, judge, processes, speech, world
+from rig.collector import TapCollector
 from rig.processes import eventually
 from voicetap import Tap
 from voicetap.codec import UtteranceId
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not in
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> world.World:
-    return world.make(tmp_path_factory.mktemp("world"), sentences=4)
+    return world.build(tmp_path_factory.mktemp("world"), sentences=4)
 
 
 @pytest.fixture
@@ -44,25 +45,11 @@ def bundle(runtime_dir: Path, played, monkeypatch) -> Iterator[Callable[..., Bun
         box.stop()
 
 
-class Ear:
-    """What a bundle publishes, events too."""
-
-    def __init__(self, tap: Tap):
-        self._tap = tap
-        self.heard: list = []
-
-    def of(self, kind: type) -> list:
-        return [heard for heard in self.heard if isinstance(heard, kind)]
-
-    def until(self, question: Callable[[], object], what: str, within_s: float = 20.0) -> None:
-        eventually(lambda: self.listen() or question(), within_s, f"{what}; heard {self.heard}")
-
-    def listen(self) -> None:
-        while (heard := self._tap.next(timeout_s=0.02)) is not None:
-            self.heard.append(heard)
+class ShutdownCollector(TapCollector):
+    """Collects what a bundle publishes before and during its stop."""
 
     def mid_sentence(self) -> UtteranceId:
-        """Until somebody has been speaking for a second, and goes on."""
+        """Waits until a sentence has lasted for a second and continues; its id."""
         self.until(lambda: (ids := self._being_said()) and time.time_ns() > ids[0][1] + 1_000_000_000, "a sentence")
         return self._being_said()[0][0]
 
@@ -71,11 +58,11 @@ class Ear:
         started = [(event.utterance_id, event.wall_ns) for event in self.of(SpeechStarted)]
         return [(id_, wall_ns) for id_, wall_ns in started if id_ not in stopped]
 
-    def end(self, box: Bundle) -> float:
-        """Stops the bundle and hears its last words; how long it took."""
+    def stop(self, box: Bundle) -> float:
+        """Stops the bundle and collects to its end; the seconds that took."""
         started_s = time.monotonic()
         box.ask_to_stop()
-        self.until(lambda: not box.is_running(), "its end")
+        self.until(lambda: not box.is_running(), "the end of the bundle")
         return time.monotonic() - started_s
 
 
@@ -87,67 +74,68 @@ class Ear:
 def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, runtime_dir, killed):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
-        ear = Ear(tap)
-        being_said = ear.mid_sentence()
+        collector = ShutdownCollector(tap)
+        being_said = collector.mid_sentence()
         for name in killed:
             assert box.kill(name)
-        assert ear.end(box) < STOP_S
+        assert collector.stop(box) < STOP_S
     if is_left := runtime_dir.exists() and any(runtime_dir.iterdir()):
         assert killed, "there was time enough"
-        ear = _all_of_the_next(bundle(pace="max"))
-    [final] = [final for final in ear.of(Final) if final.utterance_id == being_said]
+        collector = _all_of_the_next(bundle(pace="max"))
+    [final] = [final for final in collector.of(Final) if final.utterance_id == being_said]
     [(first, last)] = coded.parse(final.text)
     assert last - first > 25
-    assert {event.utterance_id for event in ear.of(SpeechStarted)} <= {final.utterance_id for final in ear.of(Final)}
+    finals = {final.utterance_id for final in collector.of(Final)}
+    assert {event.utterance_id for event in collector.of(SpeechStarted)} <= finals
     assert is_left or not runtime_dir.exists()
 
 
-def _all_of_the_next(box: Bundle) -> Ear:
+def _all_of_the_next(box: Bundle) -> ShutdownCollector:
     """On a busy machine the dead are not back while a stop lasts: then nothing is removed, and this goes on."""
     with box.tap(since=1) as tap:
-        ear = Ear(tap)
-        ear.until(box.is_drained, "all of it")
-        ear.listen()
-    return ear
+        collector = ShutdownCollector(tap)
+        collector.until(box.is_drained, "all of it")
+        collector.poll()
+    return collector
 
 
 @pytest.mark.parametrize("killed", ["capture-1", "vad", "transcribe-1", "journal"])
 def test_who_is_killed_while_the_box_ends_comes_back_and_takes_part(bundle, runtime_dir, killed):
     box = bundle(decode_s=0.6)
     with box.tap(since=1, events=True) as tap:
-        ear = Ear(tap)
-        being_said = ear.mid_sentence()
+        collector = ShutdownCollector(tap)
+        being_said = collector.mid_sentence()
         box.ask_to_stop()
         eventually((runtime_dir / "stopping").exists, 5, "the end to begin")
         assert box.kill(killed)
-        ear.until(lambda: not box.is_running(), "its end")
+        collector.until(lambda: not box.is_running(), "the end of the bundle")
     if runtime_dir.exists() and any(runtime_dir.iterdir()):
-        ear = _all_of_the_next(bundle(pace="max"))
-    assert being_said in [final.utterance_id for final in ear.of(Final)]
+        collector = _all_of_the_next(bundle(pace="max"))
+    assert being_said in [final.utterance_id for final in collector.of(Final)]
 
 
 @pytest.mark.parametrize("frozen", ["supervise", "supervisord", "vad", "journal"])
 def test_who_is_frozen_when_the_box_ends_goes_on_and_takes_part(bundle, runtime_dir, frozen):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
-        ear = Ear(tap)
-        being_said = ear.mid_sentence()
-        [process] = nemesis.find(frozen, runtime_dir)
+        collector = ShutdownCollector(tap)
+        being_said = collector.mid_sentence()
+        [process] = faults.find(frozen, runtime_dir)
         process.suspend()
-        assert ear.end(box) < STOP_S
-    assert being_said in [final.utterance_id for final in ear.of(Final)]
+        assert collector.stop(box) < STOP_S
+    assert being_said in [final.utterance_id for final in collector.of(Final)]
     assert not runtime_dir.exists()
 
 
 def test_a_vad_that_is_stopped_alone_cuts_nothing(bundle, played):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
-        ear = Ear(tap)
-        being_said = ear.mid_sentence()
+        collector = ShutdownCollector(tap)
+        being_said = collector.mid_sentence()
         [vad] = [service for service in box.status()["services"] if service["name"] == "vad"]
         os.kill(vad["pid"], signal.SIGTERM)
-        ear.until(lambda: being_said in [final.utterance_id for final in ear.of(Final)], "the sentence")
-    [final] = [final for final in ear.of(Final) if final.utterance_id == being_said]
+        collector.until(lambda: being_said in [final.utterance_id for final in collector.of(Final)], "the sentence")
+    [final] = [final for final in collector.of(Final) if final.utterance_id == being_said]
     [(first, last)] = coded.parse(final.text)
     assert final.cut_reason == "silence"
     assert any(first <= sentence[0] and sentence[1] <= last for sentence in played.sentences)
@@ -156,14 +144,14 @@ def test_a_vad_that_is_stopped_alone_cuts_nothing(bundle, played):
 def test_what_there_is_no_time_for_is_counted(bundle, voicetap, runtime_dir):
     box = bundle(decode_s=60, pace="max")
     with box.tap(since=1) as tap:
-        ear = Ear(tap)
+        collector = ShutdownCollector(tap)
         eventually(lambda: box.is_drained() or box.position_s() > 5, 10, "two sentences to be heard")
         down = voicetap("down")
-        ear.until(lambda: down.poll() is not None, "its end", within_s=STOP_S)
-        ear.listen()
+        collector.until(lambda: down.poll() is not None, "the end of the bundle", within_s=STOP_S)
+        collector.poll()
     said, complaint = down.communicate()
-    failed = ear.of(Failed)
-    assert failed and {entry.reason for entry in failed} == {"stopped"} and not ear.of(Final)
+    failed = collector.of(Failed)
+    assert failed and {entry.reason for entry in failed} == {"stopped"} and not collector.of(Final)
     many = "utterance was" if len(failed) == 1 else "utterances were"
     assert (down.returncode, said, complaint) == (
         0,
@@ -176,8 +164,8 @@ def test_ctrl_c_says_it_too(voicetap, played, settings):
     slow = {"transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "60"}
     with Tap(since=1, events=True, settings=settings) as tap:
         up = voicetap("up", "--source", f"file:{played.path}", "--pace", "max", **slow)
-        ear = Ear(tap)
-        ear.until(lambda: len(ear.of(SpeechStarted)) >= 2, "two sentences")
+        collector = ShutdownCollector(tap)
+        collector.until(lambda: len(collector.of(SpeechStarted)) >= 2, "two sentences")
     up.send_signal(signal.SIGINT)
     said, complaint = up.communicate(timeout=STOP_S)
     assert (up.returncode, complaint) == (0, "")
@@ -187,19 +175,19 @@ def test_ctrl_c_says_it_too(voicetap, played, settings):
 def test_a_box_killed_whole_goes_on_where_it_was(bundle, played, runtime_dir):
     box = bundle(decode_s=0.8)
     with box.tap(since=1, events=True) as tap:
-        ear = Ear(tap)
-        ear.until(lambda: len(ear.of(SpeechStarted)) == 2, "the second sentence")
+        collector = ShutdownCollector(tap)
+        collector.until(lambda: len(collector.of(SpeechStarted)) == 2, "the second sentence")
         box._process.kill()
         eventually(lambda: not processes.processes_of(runtime_dir), 5, "all to die")
-        ear.listen()
-        before = ear.of(Final)
+        collector.poll()
+        before = collector.of(Final)
     again = bundle(pace="max")
     with again.tap(since=1) as tap:
-        after = Ear(tap)
+        after = ShutdownCollector(tap)
         after.until(again.is_drained, "all of it")
-        after.listen()
+        after.poll()
         assert audit(again.settings)["violations"] == []
-    assert judge.violations(played, after.heard) == [] and after.heard[: len(before)] == before
+    assert judge.violations(played, after.messages) == [] and after.messages[: len(before)] == before
 
 
 @pytest.fixture

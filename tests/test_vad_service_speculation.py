@@ -1,16 +1,13 @@
 """Early jobs and partials of a real vad process with peers run by the test, and in a whole bundle."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rig import coded, speech, world
-from rig.processes import eventually
+from rig.collector import TapCollector
 from rig.vad import VadPeers, silent, spoken
-from voicetap import Tap
-from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, SAMPLE_RATE_HZ, Final, Interim, SpeechStopped
 from voicetap.settings import Settings
 from voicetap_bundle import Bundle
@@ -118,39 +115,27 @@ def partials(peers: VadPeers) -> list[Interim]:
 def test_a_tap_gets_partials_while_words_are_spoken_and_then_the_final(tmp_path: Path, monkeypatch):
     """The final comes sooner after the end than decoding takes, because the early job has its text."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the worker: there the coded engine is
-    played = world.make(tmp_path, SENTENCES)
+    played = world.build(tmp_path, SENTENCES)
     patient = {"vad.endpoint_ms": int(ENDPOINT_S * 1000)}
-    reader = PartialReader()
     with Bundle(f"file:{played.path}", engine="rig.coded:CodedEngine", model=str(DECODE_S), settings=patient) as box:
         with box.tap(events=True, interims=True) as tap:
-            eventually(lambda: reader.read(tap) and len(reader.late_s) == SENTENCES, 40, "all of it")
-    assert min(reader.late_s) < DECODE_S / 2, reader.late_s
-    assert set(reader.interims) == set(reader.finals)
-    for id_, interims in reader.interims.items():
-        first, last = coded.parse(reader.finals[id_])[0]
-        for interim in interims:
+            collector = TapCollector(tap)
+            collector.until(lambda: len(collector.of(Final)) == SENTENCES, "all finals", within_s=40)
+    finals = {final.utterance_id: final for final in collector.of(Final)}
+    assert {interim.utterance_id for interim in collector.of(Interim)} == set(finals)
+    assert min(delays_s(collector)) < DECODE_S / 2
+    for id_, final in finals.items():
+        of_utterance = [interim for interim in collector.of(Interim) if interim.utterance_id == id_]
+        assert collector.messages.index(of_utterance[-1]) < collector.messages.index(final)
+        assert [interim.revision for interim in of_utterance] == sorted({interim.revision for interim in of_utterance})
+        first, last = coded.parse(final.text)[0]
+        for interim in of_utterance:
             [(interim_first, interim_last)] = coded.parse(interim.text)
             assert interim_first == first and interim_last <= last
-        assert [interim.revision for interim in interims] == sorted({interim.revision for interim in interims})
 
 
-class PartialReader:
-    """Reads a tap; `late_s` is the time from the end of each utterance to its final."""
-
-    def __init__(self) -> None:
-        self.interims: dict[UtteranceId, list[Interim]] = {}
-        self.finals: dict[UtteranceId, str] = {}
-        self.late_s: list[float] = []
-        self._ended_s: dict[UtteranceId, float] = {}
-
-    def read(self, tap: Tap) -> bool:
-        match message := tap.next(timeout_s=0.2):
-            case Interim():
-                assert message.utterance_id not in self.finals
-                self.interims.setdefault(message.utterance_id, []).append(message)
-            case SpeechStopped():
-                self._ended_s[message.utterance_id] = time.monotonic()
-            case Final():
-                self.finals[message.utterance_id] = message.text
-                self.late_s.append(time.monotonic() - self._ended_s[message.utterance_id])
-        return True
+def delays_s(collector: TapCollector) -> list[float]:
+    """From the end of each utterance to its final."""
+    received = list(zip(collector.messages, collector.received_s, strict=True))
+    ended_s = {message.utterance_id: at_s for message, at_s in received if isinstance(message, SpeechStopped)}
+    return [at_s - ended_s[message.utterance_id] for message, at_s in received if isinstance(message, Final)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.said import id_of
+from rig.sample_messages import id_of
 from voicetap.codec import UtteranceId
 from voicetap.messages import Job, JournalHead, Purpose, WorkerReport
 from voicetap_vad.dispatcher import Outbox, SendJob

@@ -145,8 +145,7 @@ class Bundle:
     def messages(
         self, *, once: bool = False, interims: bool = False, events: bool = False
     ) -> Iterator[TapMessage | None]:
-        """Yields what is published from the launch on, until the bundle has stopped; None after each MESSAGE_TIMEOUT_S
-        without a message.
+        """Yields what is published from the launch until the bundle has stopped; None when nothing came for 0.1 s.
 
         With `once` it ends when every source has ended and all entries were yielded. Raises BundleError when the
         bundle fails.

@@ -8,7 +8,7 @@ from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
 from voicetap.settings import Settings
 
-FRESH_S = 2.5  # an older heartbeat says nothing; watchdog.heartbeat_timeout_s is 1.5 s by default
+FRESH_S = 2.5  # an older heartbeat is ignored; watchdog.heartbeat_timeout_s is 1.5 s by default
 MIN_CPU_SPAN_S = 0.1  # CPU use over less time than this is noise
 
 

@@ -36,7 +36,7 @@ def command(as_json: bool) -> None:
     elif devices:
         Console().print(_table(devices))
     else:
-        click.echo("no microphone found; `voicetap doctor` says more")
+        click.echo("no microphone found; see `voicetap doctor`")
 
 
 def _table(devices: list[dict]) -> Table:

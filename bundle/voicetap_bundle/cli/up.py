@@ -42,7 +42,7 @@ def command(
     wanted = [_resolve_stdin(spec) for spec in specs] or list(settings.sources)
     with LiveConsole(Console(stderr=as_json or None, highlight=False)) as console:
         if not specs and _has_no_microphone(settings):
-            console.print("no microphone found (`voicetap doctor` says more): this is the bundled sample")
+            console.print("no microphone found (see `voicetap doctor`): this is the bundled sample")
             wanted, once = [f"sample=file:{_sample()}"], True
         box = Bundle(wanted, engine=engine, model=model, pace=pace, runtime_dir=settings.runtime_dir, detached=detach)
         with stop_on_signals(box):

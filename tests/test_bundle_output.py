@@ -1,4 +1,4 @@
-"""What people read: documents made of entries, and lines on a screen."""
+"""Exported entries, and the lines that the `voicetap` command prints."""
 
 import json
 
@@ -33,7 +33,7 @@ GAP = Gap(
 ENTRIES = [final(1, "one {two}"), final(2, "", "no_speech"), FAILED, GAP]
 
 
-def test_text_has_a_line_for_each_entry_that_said_something_and_for_missing_words():
+def test_text_has_a_line_for_each_entry_with_text_and_for_missing_words():
     assert export(ENTRIES, "text") == "one {two}\n[not transcribed: worker_lost]\n[no sound: device_lost]\n"
 
 
@@ -59,13 +59,13 @@ def test_subtitles_have_times():
         (Status(source="mic", state="live", detail="", wall_ns=0), "mic · is live again"),
     ],
 )
-def test_entries_and_states_are_lines_on_a_screen(message, shown):
+def test_entries_and_statuses_are_printed_as_lines(message, shown):
     assert line(message).plain.partition(" ")[2] == shown
 
 
-def test_what_passes_is_no_line():
+def test_other_messages_print_no_line():
     started = SpeechStarted(
         utterance_id=UtteranceId("mic", "ab", 1), source="mic", start_s=0.0, onset_s=0.4, captured_ns=0, wall_ns=0
     )
     assert line(started) is None
-    assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "what only programs wait for"
+    assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "of use to programs only"

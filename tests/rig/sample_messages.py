@@ -1,4 +1,4 @@
-"""Entries and live messages for tests: `final(3)` is utterance 3 of the microphone."""
+"""Entries and live messages for tests: `final(3)` is the Final of utterance 3 of source `mic`."""
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Failed, Final, Gap, Interim, SpeechStarted

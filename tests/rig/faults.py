@@ -1,4 +1,4 @@
-"""Faults, injected by seed into the processes of a running bundle."""
+"""Faults, chosen by seed and injected into the processes of a running bundle."""
 
 import contextlib
 import random
@@ -14,24 +14,23 @@ from . import intruder, processes
 
 SERVICES = ("capture", "vad", "transcribe", "journal", "watchdog")
 MODULES = {"supervise": "voicetap_watchdog.supervise", "supervisord": "voicetap_watchdog.supervisord_main"}
-FAULTS = ("kill", "stop", "pause", "terminate")
-BOX = "box"  # as a service: all processes at once
-ON_THE_WHOLE = (("kill", "supervisord"), ("stop", "supervisord"), ("pause", BOX), ("intrude", BOX))
-EVERYTHING = (*((kind, service) for kind in FAULTS for service in SERVICES), *ON_THE_WHOLE)
+KINDS = ("kill", "stop", "pause", "terminate")
+ALL = "all"  # as a service: all processes at once
+ON_ALL = (("kill", "supervisord"), ("stop", "supervisord"), ("pause", ALL), ("intrude", ALL))
+ON_SERVICES = tuple((kind, service) for kind in KINDS for service in SERVICES)
+EVERY_FAULT = (*ON_SERVICES, *ON_ALL)
 
 
 @dataclass(frozen=True)
 class Fault:
-    kind: str  # kill; stop (for ever); pause (stopped, then continued); terminate; intrude (foreign bytes and messages)
+    kind: str  # kill; stop (SIGSTOP); pause (SIGSTOP, then SIGCONT); terminate; intrude (foreign bytes and messages)
     service: str
-    after_s: float  # since the fault before
+    after_s: float  # since the previous fault
     pause_s: float = 0.0
 
 
-def plan(
-    seed: int | str, count: int, every_s: float, pairs: Iterable[tuple[str, str]] = EVERYTHING[: -len(ON_THE_WHOLE)]
-) -> list[Fault]:
-    """`count` faults: every pair of kind and service in turn, in the seed's order and at its moments."""
+def plan(seed: int | str, count: int, every_s: float, pairs: Iterable[tuple[str, str]] = ON_SERVICES) -> list[Fault]:
+    """`count` faults. Every pair of kind and service comes once before any comes twice; order and times are random."""
     dice, pairs = random.Random(seed), list(pairs)
     dealt = [pair for _ in range(-(-count // len(pairs))) for pair in dice.sample(pairs, len(pairs))][:count]
     return [
@@ -40,9 +39,9 @@ def plan(
 
 
 def inject(fault: Fault, runtime_dir: Path) -> list[int]:
-    """Does it to one process of the service, or to the whole box; the pids hurt, none when none is there just now."""
-    if fault.kind in _STRANGERS:
-        _STRANGERS[fault.kind](runtime_dir)
+    """Injects the fault into one process of the service, or all; the pids, empty when none runs at the moment."""
+    if fault.kind in _BY_CLIENTS:
+        _BY_CLIENTS[fault.kind](runtime_dir)
         return []
     victims = find(fault.service, runtime_dir)
     _send(_SIGNALS[fault.kind], victims)
@@ -53,9 +52,9 @@ def inject(fault: Fault, runtime_dir: Path) -> list[int]:
 
 
 def find(service: str, runtime_dir: Path) -> list[psutil.Process]:
-    """A process of the service in this runtime directory; all processes there, for BOX."""
+    """One process of the service in this runtime directory; all processes there, for ALL."""
     found = processes.processes_of(runtime_dir)
-    if service == BOX:
+    if service == ALL:
         return found
     module = MODULES.get(service, f"voicetap_{service}")
     return [process for process in found if module in _command_of(process)][:1]
@@ -74,7 +73,7 @@ def _command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-_STRANGERS = {"intrude": intruder.intrude, "ask": intruder.ask}
+_BY_CLIENTS = {"intrude": intruder.intrude, "ask": intruder.request_history}
 _SIGNALS = {
     "kill": signal.SIGKILL,
     "stop": signal.SIGSTOP,
