@@ -1,4 +1,4 @@
-"""A microphone without hardware: a private, headless PulseAudio whose null sink is heard by whoever records.
+"""A microphone without hardware: a private, headless PulseAudio whose null sink is the source of every recording.
 
 What is played comes out of the recording bit for bit (16 kHz, mono, 16 bit), 60 ms later. `norewinds=1` is
 essential: without it the null sink delivers its sound in blocks of two seconds.
@@ -57,7 +57,7 @@ class VirtualMicrophone:
         return subprocess.Popen(["paplay", f"--device={device}", str(path)], env=self._environment())
 
     def record(self, device: str = "vmic") -> subprocess.Popen:
-        """Its `stdout` is what the microphone hears, as raw samples, every few milliseconds, until it is killed."""
+        """Its `stdout` is the audio of the microphone, as raw samples, every few milliseconds, until it is killed."""
         raw = ("--raw", f"--rate={RATE_HZ}", "--channels=1", "--format=s16le", "--latency-msec=10")
         command = ["parec", *raw, f"--device={device}.monitor"]
         return subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE)
@@ -80,11 +80,11 @@ class VirtualMicrophone:
         self._control("load-module", *_null_sink("vmic"))
 
     def load_other_source(self) -> None:
-        """Plugs in a second microphone, which nobody asked for: `other.monitor`."""
+        """Plugs in a second microphone, `other.monitor`, which is not the default."""
         self._control("load-module", *_null_sink("other"))
 
     def move(self, source: str) -> None:
-        """Lets whoever records hear this source from now on."""
+        """Moves the recording to this source."""
         recordings = subprocess.check_output(["pactl", "list", "short", "source-outputs"], env=self._environment())
         self._control("move-source-output", recordings.decode().split()[0], source)
 
