@@ -14,8 +14,8 @@ ONLY_IN = {  # each heavy library is imported in as few files as it can be
     "soxr": {"services/capture/voicetap_capture/resampler.py"},
     "av": {"services/capture/voicetap_capture/file.py"},
     "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
-    "faster_whisper": {"services/transcribe/voicetap_transcribe/whisper.py"},
-    "pocketsphinx": {"services/transcribe/voicetap_transcribe/sphinx.py"},
+    "faster_whisper": {"services/transcribe/voicetap_transcribe/engines/faster_whisper.py"},
+    "pocketsphinx": {"services/transcribe/voicetap_transcribe/engines/pocketsphinx.py"},
     "silero_vad": set(),
     "torch": set(),
 }

@@ -11,16 +11,16 @@ import pytest
 
 from rig.said import final, id_of
 from voicetap.errors import ConfigError, Unavailable
-from voicetap_journal.journal import FRESH_WAIT_S, restored
-from voicetap_journal.order import Order
-from voicetap_journal.store import CLOCK_SET_S, FILE, RETIRE_ROWS, Store, Unwritable
+from voicetap_journal.sequencer import Sequencer
+from voicetap_journal.service import NEW_FILE_TIMEOUT_S, restore_sequencer
+from voicetap_journal.store import CLOCK_SET_S, DELETE_ROWS, FILE, Store, Unwritable
 
 
 def put(store: Store, *entries, next_seq: int = 0) -> None:
-    order = Order(1, 0.0)
+    sequencer = Sequencer(1, 0.0)
     for entry in entries:
-        order.take(entry, 0.0)
-    store.write(entries, order.streams, next_seq or max(entry.journal_seq for entry in entries) + 1)
+        sequencer.add(entry, 0.0)
+    store.write(entries, sequencer.streams, next_seq or max(entry.journal_seq for entry in entries) + 1)
 
 
 def seqs(store: Store, since: int = 0) -> list[int]:
@@ -43,15 +43,16 @@ def test_what_is_written_is_there_for_the_next_instance(tmp_path):
 
 
 def test_a_first_entry_that_may_be_older_than_the_file_is_not_waited_for_long(tmp_path):
-    """The file was lost, and its successor restarted before it had given up what was in that."""
-    order = Order(1, wait_s=600.0)
+    """The file was lost, and the process with the new one restarted before the timeout of what was in the lost one."""
+    sequencer = Sequencer(1, timeout_s=600.0)
     for entry in (final(1), final(2, source="hall")):
-        order.take(entry, 0.0)
+        sequencer.add(entry, 0.0)
     with Store(tmp_path, durable=False) as store:
-        store.write([*order.release(0.0), final(2, source="hall")], order.streams, order.next_seq)
+        store.write([*sequencer.release(0.0), final(2, source="hall")], sequencer.streams, sequencer.next_seq)
     with Store(tmp_path, durable=False) as store:
-        waits = {source: stream.wait_s for (source, _), stream in restored(store, wait_s=600.0).streams.items()}
-    assert waits == {"mic": 600.0, "hall": FRESH_WAIT_S}
+        streams = restore_sequencer(store, timeout_s=600.0).streams
+    timeouts = {source: stream.timeout_s for (source, _), stream in streams.items()}
+    assert timeouts == {"mic": 600.0, "hall": NEW_FILE_TIMEOUT_S}
 
 
 def test_the_file_is_private_and_alone_after_a_clean_end(tmp_path):
@@ -81,13 +82,13 @@ WRITER = """
 import sys
 from pathlib import Path
 from rig.said import final
-from voicetap_journal.order import Order
+from voicetap_journal.sequencer import Sequencer
 from voicetap_journal.store import Store
-order = Order(1, 0.0)
+sequencer = Sequencer(1, 0.0)
 with Store(Path(sys.argv[1]), durable=True) as store:
     for number in range(1, 100_000):
-        order.take(final(number), 0.0)
-        store.write(order.release(0.0), order.streams, order.next_seq)
+        sequencer.add(final(number), 0.0)
+        store.write(sequencer.release(0.0), sequencer.streams, sequencer.next_seq)
         print(number, flush=True)
 """
 
@@ -212,25 +213,25 @@ def aged(tmp_path, stored_s: int, count: int = 120) -> None:
 def test_old_entries_go_a_few_at_a_time_and_never_one_that_waits(tmp_path):
     aged(tmp_path, stored_s=int(time.time_ns() / 1e9) - 2 * 86_400)
     with Store(tmp_path, durable=False) as store:
-        store.retire(max_age_days=3, max_mb=0)
+        store.delete_expired(max_age_days=3, max_mb=0)
         assert store.first_seq == 1
-        store.retire(max_age_days=0, max_mb=0)
+        store.delete_expired(max_age_days=0, max_mb=0)
         assert store.first_seq == 1
-        store.retire(max_age_days=1, max_mb=0)
-        assert store.first_seq == RETIRE_ROWS + 1 == seqs(store)[0]
+        store.delete_expired(max_age_days=1, max_mb=0)
+        assert store.first_seq == DELETE_ROWS + 1 == seqs(store)[0]
         for _ in range(5):
-            store.retire(max_age_days=1, max_mb=0)
+            store.delete_expired(max_age_days=1, max_mb=0)
         assert seqs(store) == [116, 117, 118, 119, 120] and store.first_seq == 116
         assert store.unreleased() == [final(121)]
-        store.retire(max_age_days=1e-9, max_mb=0)
+        store.delete_expired(max_age_days=1e-9, max_mb=0)
     with Store(tmp_path, durable=False) as store:
-        assert store.next_seq == 121, "numbering goes on even if nothing is left"
+        assert store.next_seq == 121, "numbering continues even if nothing is left"
 
 
-def test_a_box_without_a_clock_keeps_what_it_wrote_in_1970(tmp_path):
+def test_a_machine_without_a_clock_keeps_what_it_wrote_in_1970(tmp_path):
     aged(tmp_path, stored_s=CLOCK_SET_S - 1)
     with Store(tmp_path, durable=False) as store:
-        store.retire(max_age_days=1, max_mb=0)
+        store.delete_expired(max_age_days=1, max_mb=0)
         assert store.first_seq == 1
 
 
@@ -238,7 +239,7 @@ def test_a_large_file_loses_its_oldest_entries_for_good(tmp_path):
     with Store(tmp_path, durable=False) as store:
         put(store, *(final(number, f"secret{number} " * 100, journal_seq=number) for number in range(1, 301)))
         for _ in range(10):
-            store.retire(max_age_days=0, max_mb=0.2)
+            store.delete_expired(max_age_days=0, max_mb=0.2)
         assert 100 < store.first_seq < 300 and seqs(store)[-1] == 300
     content = (tmp_path / FILE).read_bytes()
     assert b"secret3 " not in content and b"secret300 " in content

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from rig import speech, trained
 from voicetap.settings import Settings, TranscribeSettings
-from voicetap_transcribe.engine import Options
-from voicetap_transcribe.whisper import FasterWhisper
+from voicetap_transcribe.engines.base import Options
+from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 
 VOICES = {"flite": ("slt", "rms", "awb"), "espeak-ng": ("en-us", "en-us+f3", "en-gb-x-rp+m3")}
 SENTENCES = 36

@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 
 from voicetap.settings import Settings
-from voicetap_transcribe.engine import Options, Progress, Result
+from voicetap_transcribe.engines.base import Options, Progress, Result
 
 from . import world
 
