@@ -83,15 +83,15 @@ def test_words_are_published_while_they_are_spoken(around, spawn):
     worker = around.workers["w1"]
     spawn("voicetap_vad", vad_endpoint_ms=1000)
     around.hear(silent(20) + spoken()[: 28 * FRAME_BYTES])
-    around.pump(lambda: worker.guesses, "enough is said")
+    around.pump(lambda: worker.drafts, "enough is said")
     around.hear(spoken()[28 * FRAME_BYTES : 46 * FRAME_BYTES])
-    around.pump(lambda: len(worker.guesses) == 2 and len(interims(around)) == 2, "and more")
+    around.pump(lambda: len(worker.drafts) == 2 and len(interims(around)) == 2, "and more")
     around.hear(spoken()[46 * FRAME_BYTES :] + silent(15))
     pause_until_heard(around, 3)
     around.pump(lambda: len(interims(around)) == 3, "the end")
-    assert [job.purpose for job in worker.guesses] == ["interim", "interim", "early"]
-    assert len({job.start_position for job in worker.guesses}) == 1
-    ends = [job.end_position for job in worker.guesses]
+    assert [job.purpose for job in worker.drafts] == ["interim", "interim", "early"]
+    assert len({job.start_position for job in worker.drafts}) == 1
+    ends = [job.end_position for job in worker.drafts]
     assert [round(interim.end_s * 16_000) for interim in interims(around)] == ends == sorted(ends)
     assert {interim.utterance_id for interim in interims(around)} == set(around.started)
     around.pump(lambda: around.beat.sources[0].interims == "full", "and it is said how often")
@@ -99,7 +99,7 @@ def test_words_are_published_while_they_are_spoken(around, spawn):
 
 def test_the_end_comes_sooner_when_a_sentence_is_finished(around, spawn):
     """That is known from the early text; the sound alone would have to be followed by three seconds of silence."""
-    around.workers["w1"].says = "Is this the end? It is."
+    around.workers["w1"].text = "Is this the end? It is."
     spawn("voicetap_vad", vad_adaptive_endpoint="true", vad_endpoint_ms=3000)
     around.hear(silent(20) + spoken() + silent(20))
     around.pump(lambda: [job for job in around.all_guesses if job.purpose == "early"], "the pause")

@@ -9,7 +9,7 @@ import pytest
 
 from rig.processes import output_of
 from rig.vad import Neighbours, silent, spoken
-from rig.workers import Worker
+from rig.workers import FakeWorker
 from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, Failed, Final, Gap, Job, SpeechStopped, Status
 from voicetap.settings import Settings
@@ -137,7 +137,7 @@ def test_a_silent_worker_loses_its_job_to_the_other(around, spawn):
 
 
 def test_a_worker_that_goes_on_reporting_keeps_its_job(around, spawn):
-    slow = around.workers["w1"] = Worker("w1", answers=False)
+    slow = around.workers["w1"] = FakeWorker("w1", answers=False)
     around.workers["w2"].reports = False
     spawn("voicetap_vad", vad_lease_s=0.75)
     around.hear(silent(20) + spoken() + silent(PAUSE_FRAMES))
@@ -155,7 +155,7 @@ def test_an_utterance_that_workers_die_over_is_failed(around, spawn):
     for boot_id in ("b2", "b3"):
         around.pump(lambda: worker.jobs, "it has the job")
         worker.jobs.clear()
-        worker.holds.clear()
+        worker.holding.clear()
         worker.boot_id = boot_id
     around.pump(lambda: around.entries, "given up")
     (failed,) = around.entries.values()

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rig import speech
-from rig.workers import Worker, final_of, hypothesis_of
+from rig.workers import FakeWorker, final_of, hypothesis_of
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.codec import UtteranceId
@@ -68,7 +68,7 @@ class Neighbours:
         self.ring: dict[int, AudioFrame] = {}
         self.first_seq = 0  # of the ring
         self.next_position = 0
-        self.workers = {name: Worker(name) for name in workers}
+        self.workers = {name: FakeWorker(name) for name in workers}
         self.commits = True  # whether journal commits what it is told
         self.acknowledges = True  # and says so at once; its head says it too
         self.entries: dict[UtteranceId, Final | Failed | Gap] = {}
@@ -146,7 +146,7 @@ class Neighbours:
 
     @property
     def all_guesses(self) -> list[Job]:
-        return [job for worker in self.workers.values() for job in worker.guesses]
+        return [job for worker in self.workers.values() for job in worker.drafts]
 
     @property
     def started(self) -> list[UtteranceId]:
@@ -176,7 +176,7 @@ class Neighbours:
             if request.stream == self.stream and seq in self.ring:
                 self._audio.send(self.ring[seq], topic=f"replay/{request.requester}")
 
-    def _work(self, worker: Worker, job: Job) -> None:
+    def _work(self, worker: FakeWorker, job: Job) -> None:
         if job.purpose != "final":
             self._guess(worker, job)
         elif worker.answers:
@@ -184,12 +184,12 @@ class Neighbours:
             self._enter(final_of(job))
         else:
             worker.jobs.append(job)
-            worker.holds.append(job.utterance_id)
+            worker.holding.append(job.utterance_id)
         self._report(worker)
 
-    def _guess(self, worker: Worker, job: Job) -> None:
-        worker.guesses.append(job)
-        if worker.hears:
+    def _guess(self, worker: FakeWorker, job: Job) -> None:
+        worker.drafts.append(job)
+        if worker.answers_drafts:
             self._reports.send(hypothesis_of(worker, job))
 
     def _enter(self, result: object) -> None:
@@ -200,14 +200,14 @@ class Neighbours:
             if self.acknowledges:
                 self._commits.send(Committed(utterance_id=result.utterance_id, journal_seq=len(self.entries)))
 
-    def _report(self, worker: Worker) -> None:
+    def _report(self, worker: FakeWorker) -> None:
         report = WorkerReport(
             worker=worker.name,
             boot_id=worker.boot_id,
-            state="busy" if worker.holds else "ready",
-            received=len(worker.jobs) + len(worker.guesses),
-            decoding=tuple(worker.holds),
-            holding=tuple(worker.holds),
+            state="busy" if worker.holding else "ready",
+            received=len(worker.jobs) + len(worker.drafts),
+            decoding=tuple(worker.holding),
+            holding=tuple(worker.holding),
         )
         if worker.reports:
             self._reports.send(report)

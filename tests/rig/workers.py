@@ -1,4 +1,4 @@
-"""The workers of vad's neighbours, and what they answer."""
+"""The workers of vad's fake neighbours, and their answers."""
 
 from dataclasses import dataclass, field
 
@@ -7,21 +7,18 @@ from voicetap.messages import Final, Hypothesis, Job
 
 
 @dataclass
-class Worker:
-    """Takes one job at a time. `answers` off: it goes on reporting, and never has a result.
-
-    What early and interim jobs sound like it says when it `hears`; otherwise it does nothing about them.
-    """
+class FakeWorker:
+    """Receives one job at a time. Without `answers` it keeps reporting and holds its final jobs forever."""
 
     name: str
     boot_id: str = "b1"
-    answers: bool = True
+    answers: bool = True  # final jobs
+    answers_drafts: bool = True  # early and interim jobs
     reports: bool = True
-    hears: bool = True
-    says: str = ""  # of all of them; else how long they are
-    holds: list[UtteranceId] = field(default_factory=list)
+    text: str = ""  # of every hypothesis; empty: their length in samples
+    holding: list[UtteranceId] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    guesses: list[Job] = field(default_factory=list)  # early and interim ones
+    drafts: list[Job] = field(default_factory=list)  # early and interim jobs
 
 
 def final_of(job: Job) -> Final:
@@ -37,7 +34,7 @@ def final_of(job: Job) -> Final:
     )
 
 
-def hypothesis_of(worker: Worker, job: Job) -> Hypothesis:
+def hypothesis_of(worker: FakeWorker, job: Job) -> Hypothesis:
     return Hypothesis(
         worker=worker.name,
         boot_id=worker.boot_id,
@@ -45,6 +42,6 @@ def hypothesis_of(worker: Worker, job: Job) -> Hypothesis:
         purpose=job.purpose,
         start_position=job.start_position,
         end_position=job.end_position,
-        text=worker.says or f"{len(job.pcm) // 2} samples",
+        text=worker.text or f"{len(job.pcm) // 2} samples",
         decode_s=0.01,
     )
