@@ -1,4 +1,4 @@
-"""journal's file: kills, full disks, damage, retention."""
+"""journal's store: kills, full disks, damage, retention."""
 
 import os
 import sqlite3
@@ -27,7 +27,7 @@ def seqs(store: Store, since: int = 0) -> list[int]:
     return [entry.journal_seq for entry in store.read(since, 1000, 1 << 20)]
 
 
-def test_what_is_written_is_there_for_the_next_instance(tmp_path):
+def test_the_next_instance_reads_what_was_written(tmp_path):
     with Store(tmp_path, durable=True) as store:
         assert store.is_new
         journal_id = store.journal_id
@@ -42,7 +42,7 @@ def test_what_is_written_is_there_for_the_next_instance(tmp_path):
         assert [store.seq_of(id_of(number)) for number in (2, 7, 9)] == [2, 0, 0]
 
 
-def test_a_first_entry_that_may_be_older_than_the_file_is_not_waited_for_long(tmp_path):
+def test_a_first_entry_that_may_be_older_than_the_file_has_a_short_timeout(tmp_path):
     """The file was lost, and the process with the new one restarted before the timeout of what was in the lost one."""
     sequencer = Sequencer(1, timeout_s=600.0)
     for entry in (final(1), final(2, source="hall")):
@@ -120,7 +120,7 @@ def small(tmp_path):
         yield store
 
 
-def test_a_full_disk_changes_nothing_and_is_over_when_it_is_over(small):
+def test_a_write_to_a_full_disk_changes_nothing_and_may_be_retried(small):
     with pytest.raises(Unwritable, match="full"):
         put(small, *(final(number, "x" * 5000, journal_seq=number) for number in range(2, 30)))
     assert seqs(small) == [1] and small.next_seq == 2
@@ -129,7 +129,7 @@ def test_a_full_disk_changes_nothing_and_is_over_when_it_is_over(small):
     assert seqs(small) == list(range(1, 30))
 
 
-def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path, monkeypatch):
+def test_a_store_opens_on_a_full_disk(tmp_path, monkeypatch):
     def connect_to_a_full_disk(*arguments, **more):
         database = sqlite3.Connection(*arguments, **more)
         database.execute("PRAGMA max_page_count = 2")
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path, 
         assert store.journal_id == journal_id
 
 
-def test_a_journal_keeps_its_id_even_if_nothing_was_said_yet(tmp_path):
+def test_a_journal_without_entries_keeps_its_id(tmp_path):
     with Store(tmp_path, durable=False) as store:
         journal_id = store.journal_id
     with Store(tmp_path, durable=False) as store:
@@ -170,7 +170,7 @@ def test_a_damaged_file_is_set_aside(tmp_path, damage, caplog):
     assert "damaged" in caplog.text and aside.name in caplog.text
 
 
-def test_damage_found_later_ends_the_process_and_the_next_begins_anew(tmp_path):
+def test_damage_found_later_ends_the_process_and_the_next_starts_a_new_file(tmp_path):
     with Store(tmp_path, durable=False) as store:
         put(store, *(final(number, "x" * 5000, journal_seq=number) for number in range(1, 30)))
     content = bytearray((tmp_path / FILE).read_bytes())
@@ -210,7 +210,7 @@ def aged(tmp_path, stored_s: int, count: int = 120) -> None:
         )
 
 
-def test_old_entries_go_a_few_at_a_time_and_never_one_that_waits(tmp_path):
+def test_old_entries_are_deleted_in_batches_and_never_one_that_waits(tmp_path):
     aged(tmp_path, stored_s=int(time.time_ns() / 1e9) - 2 * 86_400)
     with Store(tmp_path, durable=False) as store:
         store.delete_expired(max_age_days=3, max_mb=0)
