@@ -30,6 +30,7 @@ from voicetap_bundle import Bundle
 RESULTS = Path(__file__).parent / "results"
 ACTIONS = ("KILL", "STOP", "TERM", "hang", "gil")
 KINDS = ("kill", "stop", "pause", "terminate", "intrude")
+SHORT_UTTERANCES = {"vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 4}  # which the smallest ring holds
 REACH_S = 4.0  # for failpoints that were not reached before the last of the other faults
 
 
@@ -99,7 +100,13 @@ def execute(planned: Plan, report: Report, directory: Path) -> list[str]:
         model=str(planned.decode_s),
         pace=planned.pace,
         runtime_dir=str(runtime_dir),
-        settings=fault_run.SHORT_TIMEOUTS | {"transcribe.workers": planned.workers, "capture.ring_s": planned.ring_s},
+        settings={
+            **fault_run.SHORT_TIMEOUTS,
+            **SHORT_UTTERANCES,
+            "transcribe.workers": planned.workers,
+            "capture.ring_s": planned.ring_s,
+        },
+        | {"transcribe.workers": planned.workers, "capture.ring_s": planned.ring_s, **SHORT_UTTERANCES},
     )
     try:
         done, violations = fault_run.run_under_faults(

@@ -108,13 +108,22 @@ def test_settings_lists_values_and_defaults(voicetap):
     assert all(row["meaning"] for row in rows.values())
 
 
-def test_keys_are_created_once_and_never_replaced(voicetap, tmp_path: Path):
-    assert voicetap("keys", str(tmp_path / "keys")).returncode == 0
-    secret = (tmp_path / "keys/bundle.key_secret").read_bytes()
-    again = voicetap("keys", str(tmp_path / "keys"))
-    assert again.returncode == 1
-    assert "has keys already" in again.stderr
-    assert (tmp_path / "keys/bundle.key_secret").read_bytes() == secret
+def test_keys_are_created_once_and_clients_come_and_go(voicetap, tmp_path: Path):
+    server = ("--dir", str(tmp_path / "keys"))
+    assert voicetap("keys", "allow", "laptop", *server).stderr.startswith("voicetap: ")
+    assert f'curve_dir = "{tmp_path}/keys"' in voicetap("keys", "init", *server).stdout
+    secret = (tmp_path / "keys/server.key_secret").read_bytes()
+    again = voicetap("keys", "init", *server)
+    assert again.returncode == 1 and "has a server key already" in again.stderr
+    assert (tmp_path / "keys/server.key_secret").read_bytes() == secret
+
+    allowed = voicetap("keys", "allow", "laptop", "--to", str(tmp_path / "laptop"), *server)
+    assert f"copy {tmp_path}/laptop/" in allowed.stdout and (tmp_path / "laptop/client.key_secret").exists()
+    assert voicetap("keys", "list", *server).stdout == "laptop\n"
+    assert voicetap("keys", "revoke", "laptop", *server).returncode == 0
+    assert voicetap("keys", "revoke", "laptop", *server).returncode == 1
+    assert voicetap("keys", "list", *server).stdout == ""
+    assert "set curve_dir, or give --dir" in voicetap("keys", "list").stderr
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def traces() -> dict[str, object]:
     }
 
 
-def test_bundles_come_and_go_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    home, temporary = tmp_path / "home", tmp_path / "t"
+def test_bundles_come_and_go_without_a_trace(runtime_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home, temporary = runtime_dir / "home", runtime_dir / "t"  # short enough for sockets
     for name, directory in (("HOME", home), ("TMPDIR", temporary)):
         directory.mkdir()
         monkeypatch.setenv(name, str(directory))
