@@ -23,6 +23,8 @@ MODULE = "voicetap_capture"
 SECONDS = 3
 PCM = struct.pack(f"<{16_000 * SECONDS}h", *(index % 32_000 for index in range(16_000 * SECONDS)))
 FRAMES = -(-len(PCM) // FRAME_BYTES)
+# A ring of 312 slots; vad's limits must fit into it.
+SMALL_RING = {"capture_ring_s": 10, "vad_max_utterance_soft_s": 2, "vad_max_utterance_s": 4}
 PADDED = PCM + bytes(-len(PCM) % FRAME_BYTES)
 
 
@@ -92,13 +94,13 @@ def test_a_killed_capture_resumes_where_it_was(spawn, open_reader, recording):
 
 def test_a_fast_file_waits_for_its_reader(spawn, open_reader, recording):
     reader = open_reader("file")
-    spawn(MODULE, sources=f"file:{recording}", capture_pace="max", capture_ring_s=10)
+    spawn(MODULE, sources=f"file:{recording}", capture_pace="max", **SMALL_RING)
     reader.until(lambda: reader.state == "ended")
     assert reader.heads[-1].first_seq == 0
     reader = open_reader("long")
     long = Path(recording.parent, "long.raw")
     long.write_bytes(PCM * 20)
-    spawn(MODULE, "2", sources=f"file:{recording};long=raw:{long}", capture_pace="max", capture_ring_s=10)
+    spawn(MODULE, "2", sources=f"file:{recording};long=raw:{long}", capture_pace="max", **SMALL_RING)
     reader.until(lambda: reader.next_seq == 156)  # half the ring
     reader.progress(100)
     reader.until(lambda: reader.next_seq > 156)
