@@ -24,6 +24,8 @@ MODULE = "voicetap_capture"
 SECONDS = 3
 PCM = struct.pack(f"<{16_000 * SECONDS}h", *(index % 32_000 for index in range(16_000 * SECONDS)))
 FRAMES = -(-len(PCM) // FRAME_BYTES)
+# A ring of 312 slots; vad's limits must fit into it.
+SMALL_RING = {"capture_ring_s": 10, "vad_max_utterance_soft_s": 2, "vad_max_utterance_s": 4}
 PADDED = PCM + bytes(-len(PCM) % FRAME_BYTES)
 
 
