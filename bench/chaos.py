@@ -106,7 +106,6 @@ def execute(planned: Plan, report: Report, directory: Path) -> list[str]:
             "transcribe.workers": planned.workers,
             "capture.ring_s": planned.ring_s,
         },
-        | {"transcribe.workers": planned.workers, "capture.ring_s": planned.ring_s, **SHORT_UTTERANCES},
     )
     try:
         done, violations = fault_run.run_under_faults(

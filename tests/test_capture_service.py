@@ -19,7 +19,6 @@ from voicetap.errors import EX_CONFIG
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
 from voicetap_capture.ring import Ring
 
-SMALL_RING = {"capture_ring_s": 10, "vad_max_utterance_s": 5, "vad_max_utterance_soft_s": 4}  # the smallest there is
 MODULE = "voicetap_capture"
 SECONDS = 3
 PCM = struct.pack(f"<{16_000 * SECONDS}h", *(index % 32_000 for index in range(16_000 * SECONDS)))
