@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .async_tap import AsyncTap
     from .codec import UtteranceId
     from .messages import Entry, Failed, Final, Gap, Interim, SpeechStarted, SpeechStopped, Status, Word
     from .tap import Tap
 
 __all__ = [
+    "AsyncTap",
     "Entry",
     "Failed",
     "Final",
@@ -26,7 +28,7 @@ __all__ = [
     "UtteranceId",
     "Word",
 ]
-_MODULES = {"Tap": "tap", "UtteranceId": "codec"}  # all others are in messages
+_MODULES = {"AsyncTap": "async_tap", "Tap": "tap", "UtteranceId": "codec"}  # all others are in messages
 
 
 def __getattr__(name: str) -> object:
