@@ -76,15 +76,6 @@ def test_the_glossary_is_sorted_and_defines_each_word_once():
     assert words == sorted(set(words), key=str.lower)
 
 
-def test_the_files_that_hold_state_are_named_as_they_are():
-    """Those that the watchdog keeps for the next start."""
-    from voicetap_watchdog.box import STATE
-
-    files = " ".join(row["file"] for row in table(text_of("architecture"), "State"))
-    for pattern in set(STATE) - {"*.new", "*.failpoint"}:  # drafts, and a test's
-        assert re.search(pattern.rstrip("*").replace(".", r"\.").replace("*", r"[\w-]+"), files), pattern
-
-
 @pytest.mark.parametrize("block", [block for path in DOCUMENTS for block in blocks(path)], ids=str)
 def test_mermaid_is_of_a_form_that_is_known(block):
     """Not a parser: that is npm's mermaid, with which the diagrams were checked."""
