@@ -23,7 +23,7 @@ import av
 import pytest
 
 from rig.documents import DOCUMENTS, ROOT, Block, blocks, table
-from voicetap import config, links, sources
+from voicetap import config, links, source_spec
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from voicetap_bundle import Bundle
 from voicetap_bundle.cli import COMMANDS, voicetap
@@ -248,7 +248,7 @@ def test_settings_are_accepted(block: Block, tmp_path: Path):
     path.write_text(block.text)
     settings = config.load({"VOICETAP_CONFIG": str(path)})
     links.addresses_of(settings)
-    sources.parse_all(settings)
+    source_spec.parse_all(settings)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
