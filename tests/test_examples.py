@@ -219,8 +219,10 @@ def commands_of(block: Block) -> Iterator[list[str]]:
 
 
 def options_of(command: str) -> set[str]:
-    """The options of a command of `voicetap`."""
-    return {name for option in voicetap.get_command(None, command).params for name in option.opts}
+    """The options of a command of `voicetap`, and those of its own commands."""
+    found = voicetap.get_command(None, command)
+    commands = [found, *getattr(found, "commands", {}).values()]
+    return {name for each in commands for option in each.params for name in option.opts}
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "sh"], ids=str)

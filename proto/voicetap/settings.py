@@ -94,7 +94,7 @@ class Settings:
     runtime_dir: str = setting("", "directory of sockets and state; default $XDG_RUNTIME_DIR/voicetap, else /run/voicetap")
     sources: tuple[str, ...] = setting(("mic",), "what to listen to: [NAME=]mic | mic:DEVICE | file:PATH | raw:PATH, one entry each")
     addresses: tuple[str, ...] = setting((), "addresses other than the default, LINK=ADDRESS, such as transcript=tcp://127.0.0.1:5708")
-    curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys DIR)")
+    curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys --help)")
     tap_group: str = setting("", "group whose members may tap transcripts, as other users of this machine; empty: nobody else")
     log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     loop_timeout_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600, formerly="stall_s")
