@@ -26,8 +26,8 @@ from rig import speech
 from voicetap.messages import Final
 from voicetap.settings import Settings, TranscribeSettings
 from voicetap_bundle import Bundle
-from voicetap_transcribe import engine as engines
-from voicetap_transcribe import guards
+from voicetap_transcribe.engines import base as engines
+from voicetap_transcribe.hallucination_filter import filter_result
 
 RESULTS = Path(__file__).parent / "results"
 MARGIN_S = 0.3  # around a sentence that is decoded by itself, as pre-roll and speech padding
@@ -104,7 +104,7 @@ def transcribed_alone(tracks: list[Track], options: argparse.Namespace) -> dict[
 def alone(engine: engines.Engine, track: Track, sentence: Sentence) -> str:
     margin = int(min(MARGIN_S, track.pause_s / 2) * RATE_HZ)
     samples = track.samples[sentence.start - margin : sentence.end + margin]
-    return guards.judge(engine.transcribe(conditions.pcm(samples), engines.Options()), len(samples) / RATE_HZ).text
+    return filter_result(engine.transcribe(conditions.pcm(samples), engines.Options()), len(samples) / RATE_HZ).text
 
 
 def outcome_of(track: Track, finals: list[Final], alone: list[str]) -> Outcome:

@@ -6,8 +6,8 @@ To measure adaptive endpoints: `PYTHONPATH=bench bench/latency.py --engine full_
 
 from dataclasses import replace
 
-from voicetap_transcribe.engine import Options, Result
-from voicetap_transcribe.whisper import FasterWhisper
+from voicetap_transcribe.engines.base import Options, Result
+from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 
 
 class FullStop(FasterWhisper):

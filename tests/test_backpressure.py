@@ -10,7 +10,7 @@ import pytest
 
 from rig import judge, processes, speech, world
 from rig.collector import TapCollector
-from rig.journal import take
+from rig.journal import collect
 from rig.processes import eventually
 from rig.sample_messages import final
 from rig.vad import VadPeers, silent, spoken
@@ -136,7 +136,7 @@ def test_a_tap_that_never_reads_costs_journal_no_more_than_its_queue(spawn, runt
             for number in range(start, start + 2500):
                 while not results.send(final(number, "x" * 4000)):
                     list(commits)
-            assert [entry.journal_seq for entry in take(tap, 2500)] == list(range(start, start + 2500))
+            assert [entry.journal_seq for entry in collect(tap, 2500)] == list(range(start, start + 2500))
             memory.measure()  # the first time with all queues full
         assert memory.excessive() == {}
         assert idle.next(timeout_s=0) is not None, "what its queue held"

@@ -62,7 +62,7 @@ def test_a_silent_device_is_closed_and_opened_again():
     assert opened[0].closed
     time.now_s += source.wait_s()
     source.read(0)
-    assert len(opened) == 2 and source.state == "lost", "an open device that gives nothing is not back yet"
+    assert len(opened) == 2 and source.state == "lost", "an open device without audio is not back yet"
     opened[1].blocks.append(b"cd")
     assert source.read(0) == b"cd" and source.state == "live"
 
@@ -92,7 +92,7 @@ def test_a_missing_device_is_retried_until_it_is_there(caplog):
         source.read(0)
         time.now_s += source.wait_s()
     assert (source.state, source.detail) == ("lost", "no such thing")
-    assert len(caplog.records) == 1, "said once"
+    assert len(caplog.records) == 1, "logged once"
     absent = False
     source.read(0)
     source._device.blocks.append(b"ab")

@@ -16,7 +16,7 @@ def test_realtime_reads_a_frame_every_32_ms():
 
 def test_reading_stops_before_the_ring_overwrites_what_the_reader_needs():
     rate = RateControl(realtime=False, slots=80, next_seq=0, now_s=0)
-    assert rate.frames_due(0, 0) == 40, "half the ring before the reader has said anything"
+    assert rate.frames_due(0, 0) == 40, "half the ring before the first progress message"
     assert rate.frames_due(40, 0) == 0
     assert rate.wait_s(40, 0) > 0
     rate.on_progress(needed_seq=30)

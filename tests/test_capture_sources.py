@@ -115,7 +115,7 @@ def test_a_pipe_yields_whole_frames_and_at_its_end_the_rest(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     source = open_raw(str(path), 0, realtime=True)
-    assert (source.read(4 * FRAME_BYTES), source.state) == (b"", "live"), "nobody has opened it yet"
+    assert (source.read(4 * FRAME_BYTES), source.state) == (b"", "live"), "it has no writer yet"
     writer = os.open(path, os.O_WRONLY)
     os.write(writer, RAMP[: FRAME_BYTES - 1])
     assert source.read(4 * FRAME_BYTES) == b"", "an incomplete frame stays where a successor finds it"

@@ -131,7 +131,7 @@ def test_a_stopped_sound_server_does_not_delay_the_shutdown(microphone, spawn, r
     try:
         process.terminate()
         reader.until(lambda: reader.state == "stopping")
-        assert process.wait(5) == 1, "ended by force, after all was said"
+        assert process.wait(5) == 1, "ended by force, after everything was published"
     finally:
         os.kill(microphone.pid, signal.SIGCONT)
 
@@ -164,7 +164,7 @@ def test_the_devices_are_listed(microphone, runtime_dir):
 def test_a_default_microphone_that_the_sound_server_replaces_is_published(microphone, spawn, reader):
     microphone.load_other_source()
     spawn(MODULE, sources="mic")
-    reader.until(lambda: len(reader.frames) > 40)  # it has looked
+    reader.until(lambda: len(reader.frames) > 40)  # the first query of the sound server is over
     microphone.move("other.monitor")
     reader.until(lambda: reader.heads[-1].detail == "the sound server has moved us to 'other.monitor'")
     assert reader.state == "live"

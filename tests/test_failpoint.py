@@ -86,10 +86,10 @@ def test_capture_publishes_nothing_that_is_not_in_its_ring(spawn, settings, runt
 def test_journal_acknowledges_nothing_that_is_not_stored(spawn, settings, runtime_dir):
     with Bus("vad", settings) as bus:
         results, commits = bus.sender(links.RESULTS), bus.receiver(links.COMMITS)
-        process = spawn("voicetap_journal", failpoints="journal.entry.taken:1:hang")
+        process = spawn("voicetap_journal", failpoints="journal.entry.received:1:hang")
         eventually(lambda: list(commits), 10, "journal is there")
         results.send(final(1))
-        eventually(marker(runtime_dir, "journal.entry.taken").exists, 5, "it has the entry")
+        eventually(marker(runtime_dir, "journal.entry.received").exists, 5, "it has the entry")
         bus.wait(QUIET_S)
         assert not [message for message in commits if isinstance(message, Committed)]
         process.kill()

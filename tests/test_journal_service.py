@@ -1,4 +1,4 @@
-"""The journal process, as its neighbours see it."""
+"""journal as a real process, between a vad, a worker and an app played by the test."""
 
 import dataclasses
 import os
@@ -33,36 +33,36 @@ MODULE = "voicetap_journal"
 BEAT = links.HEARTBEAT.of("journal")
 
 
-class Neighbour:
-    """vad, a worker and an app in one: what they can do to journal, and all they hear of it."""
+class FakeNeighbour:
+    """vad, a worker and an app in one. Keeps all received messages."""
 
     def __init__(self, bus: Bus, reads: tuple[Link, ...] = (links.COMMITS, links.TRANSCRIPT, BEAT)):
         self.bus = bus
         self.results = bus.sender(links.RESULTS)
         self.requests = bus.sender(links.HISTORY)
         self._receivers = [bus.receiver(link) for link in reads]
-        self.heard: list[object] = []
+        self.received: list[object] = []
         self._silent: set[Receiver] = set()
 
     def send(self, *messages: object) -> None:
         for message in messages:
             assert self.results.send(message)
 
-    def listen(self) -> list[object]:
+    def poll(self) -> list[object]:
         for receiver in self._receivers:
-            news = list(receiver)
-            self.heard += news
-            self._silent -= {receiver} if news else set()
-        return self.heard
+            messages = list(receiver)
+            self.received += messages
+            self._silent -= {receiver} if messages else set()
+        return self.received
 
     def of(self, *kinds: type) -> list:
-        return [message for message in self.listen() if type(message) in kinds]
+        return [message for message in self.poll() if type(message) in kinds]
 
-    def wait_for(self, question: Callable[[], object], what: str, within_s: float = 5.0) -> object:
-        return eventually(question, within_s, what)
+    def wait_for(self, condition: Callable[[], object], what: str, within_s: float = 5.0) -> object:
+        return eventually(condition, within_s, what)
 
     def entries(self) -> list[tuple[int, int]]:
-        """(number, journal_seq) of what was published, without answers from the history."""
+        """(number, journal_seq) of all published entries."""
         return [(entry.utterance_id.number, entry.journal_seq) for entry in self.of(Final, Failed, Gap)]
 
     def committed(self) -> set[int]:
@@ -74,14 +74,14 @@ class Neighbour:
         self.requests.send(HistoryRequest(requester="me", since=since, limit=500))
         self.wait_for(lambda: len(self.of(HistoryEnd)) > ends, "an answer")
         answer = self.entries()[before:]
-        self.heard = [message for message in self.heard if not isinstance(message, Final)]
+        self.received = [message for message in self.received if not isinstance(message, Final)]
         return answer
 
     def ready(self) -> None:
-        """It is there, and every socket is connected: each heard something after this call."""
-        self.listen()
+        """Waits until every socket is connected: each has received a message after this call."""
+        self.poll()
         self._silent = set(self._receivers)
-        self.wait_for(lambda: self.listen() and not self._silent, "journal on every link")
+        self.wait_for(lambda: self.poll() and not self._silent, "journal on every link")
 
     def state(self) -> str:
         beats = self.of(Heartbeat)
@@ -89,9 +89,9 @@ class Neighbour:
 
 
 @pytest.fixture
-def neighbour(settings) -> Iterator[Neighbour]:
+def neighbour(settings) -> Iterator[FakeNeighbour]:
     with Bus("vad", settings) as bus:
-        yield Neighbour(bus)
+        yield FakeNeighbour(bus)
 
 
 @pytest.fixture
@@ -102,27 +102,27 @@ def journal(spawn, neighbour) -> subprocess.Popen:
 
 
 @pytest.fixture
-def quiet_neighbour(settings) -> Iterator[Neighbour]:
-    """One that reads no transcripts."""
+def quiet_neighbour(settings) -> Iterator[FakeNeighbour]:
+    """Does not subscribe to transcripts."""
     with Bus("vad", settings) as bus:
-        yield Neighbour(bus, (links.COMMITS, BEAT))
+        yield FakeNeighbour(bus, (links.COMMITS, BEAT))
 
 
-def test_whether_anybody_reads_words_while_they_are_spoken_is_said_at_once(spawn, quiet_neighbour, settings):
+def test_the_head_says_at_once_whether_interims_are_wanted(spawn, quiet_neighbour, settings):
     spawn(MODULE)
     quiet_neighbour.ready()
 
-    def says(wanted: bool) -> bool:
+    def head_is(wanted: bool) -> bool:
         return quiet_neighbour.of(JournalHead)[-1].interims_wanted == wanted
 
-    quiet_neighbour.wait_for(lambda: says(False), "nobody")
+    quiet_neighbour.wait_for(lambda: head_is(False), "no subscriber")
     with Tap(interims=True, settings=settings):
-        quiet_neighbour.wait_for(lambda: says(True), "a tap")
-    quiet_neighbour.wait_for(lambda: says(False), "nobody any more")
+        quiet_neighbour.wait_for(lambda: head_is(True), "a tap")
+    quiet_neighbour.wait_for(lambda: head_is(False), "no subscriber any more")
     with Tap(settings=settings):
-        quiet_neighbour.heard.clear()
+        quiet_neighbour.received.clear()
         quiet_neighbour.wait_for(lambda: len(quiet_neighbour.of(JournalHead)) > 1, "two heads")
-        assert says(False), "who reads finals alone does not count"
+        assert head_is(False), "a subscriber of finals only does not count"
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -144,17 +144,19 @@ def test_entries_are_published_once_in_order_and_acknowledged(journal, neighbour
     assert "Traceback" not in output_of(MODULE, runtime_dir)
 
 
-def test_an_early_entry_is_committed_at_once_and_published_in_its_turn(journal, neighbour):
+def test_an_entry_that_waits_for_others_is_committed_at_once_and_published_in_order(journal, neighbour):
     neighbour.send(final(2))
-    neighbour.wait_for(lambda: neighbour.committed() == {2}, "2 is committed: its worker may forget it")
+    neighbour.wait_for(lambda: neighbour.committed() == {2}, "2 is committed: its worker may drop it")
     assert neighbour.entries() == [] and neighbour.of(Committed)[0].journal_seq == 0
-    neighbour.wait_for(lambda: neighbour.of(JournalHead)[-1].highest == (id_of(2),), "a vad without a list knows, too")
+    neighbour.wait_for(
+        lambda: neighbour.of(JournalHead)[-1].highest == (id_of(2),), "for a vad without a segment store"
+    )
     assert neighbour.of(JournalHead)[-1].committed == ()
     neighbour.send(final(1))
     neighbour.wait_for(lambda: neighbour.entries() == [(1, 1), (2, 2)], "both, in order")
 
 
-def test_a_missing_entry_is_waited_for_only_so_long(spawn, neighbour):
+def test_a_missing_entry_is_skipped_after_the_timeout(spawn, neighbour):
     spawn(MODULE, journal_reorder_timeout_s=0.2)
     neighbour.ready()
     neighbour.send(final(2))
@@ -163,7 +165,7 @@ def test_a_missing_entry_is_waited_for_only_so_long(spawn, neighbour):
     neighbour.wait_for(lambda: neighbour.entries() == [(2, 1), (1, 2)], "1, late but not lost")
 
 
-def test_live_messages_pass_until_the_text_is_out(journal, neighbour):
+def test_live_messages_are_published_until_the_entry_is(journal, neighbour):
     neighbour.send(started(1), interim(1, 1), interim(1, 3), interim(1, 2), final(1))
     neighbour.send(interim(1, 4), started(1), final(2))
     neighbour.wait_for(lambda: len(neighbour.entries()) == 2, "both finals")
@@ -177,12 +179,12 @@ def test_what_is_published_can_be_shown_on_a_terminal(journal, neighbour):
     assert neighbour.of(Final)[0].text == "[2Jhello there"
 
 
-def test_kill_9_loses_nothing_and_doubles_nothing(spawn, neighbour):
+def test_kill_9_loses_and_duplicates_nothing(spawn, neighbour):
     process = spawn(MODULE)
     neighbour.ready()
     for life in range(2):
         batch = [final(number) for number in range(life * 20 + 1, life * 20 + 21)]
-        neighbour.send(*batch[::-1][:15])  # the first five are still to come when it dies
+        neighbour.send(*batch[::-1][:15])  # the first five arrive after the kill
         neighbour.wait_for(lambda: neighbour.committed() >= {batch[-1].utterance_id.number}, "the batch")  # noqa: B023
         process.kill()
         process.wait()
@@ -196,7 +198,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(spawn, neighbour):
     assert len({head.journal_id for head in neighbour.of(JournalHead)}) == 1
 
 
-def test_sigterm_takes_what_is_on_its_way(journal, neighbour):
+def test_sigterm_receives_what_is_in_transit(journal, neighbour):
     os.kill(journal.pid, signal.SIGSTOP)
     neighbour.send(*(final(number) for number in range(1, 901)))
     time.sleep(0.05)
@@ -210,23 +212,23 @@ def test_sigterm_takes_what_is_on_its_way(journal, neighbour):
 def test_history_is_answered_in_bounded_parts(journal, neighbour):
     neighbour.send(*(final(number, "x" * 2000) for number in range(1, 301)))
     neighbour.wait_for(lambda: len(neighbour.entries()) == 300, "the finals")
-    neighbour.heard.clear()
+    neighbour.received.clear()
     for since, limit in ((1, 5), (290, 10**12), (1000, 5), (2**63 + 5, 5), (-4, 1)):
         neighbour.requests.send(HistoryRequest(requester="me", since=since, limit=limit))
         neighbour.wait_for(lambda: neighbour.of(HistoryEnd), "an answer")
         numbers, [end] = [number for number, _ in neighbour.entries()], neighbour.of(HistoryEnd)
         assert numbers == list(range(max(since, 1), 301))[: min(limit, 500)]
         assert (end.first_seq, end.next_seq, end.head_seq) == (1, numbers[-1] + 1 if numbers else 301, 301)
-        neighbour.heard.clear()
+        neighbour.received.clear()
     neighbour.requests.send(HistoryRequest(requester="me", since=1, limit=500))
     neighbour.wait_for(lambda: neighbour.of(HistoryEnd), "an answer")
     assert 50 < neighbour.of(HistoryEnd)[0].next_seq < 200, "256 KiB of it"
 
 
-def test_a_flood_of_questions_starves_neither_beats_nor_results(journal, neighbour):
+def test_a_flood_of_requests_delays_neither_heartbeats_nor_results(journal, neighbour):
     neighbour.send(*(final(number, "x" * 1000) for number in range(1, 501)))
     neighbour.wait_for(lambda: len(neighbour.entries()) == 500, "the finals")
-    neighbour.heard.clear()
+    neighbour.received.clear()
     end_s, asked, number = time.monotonic() + 1.6, 0, 501
     slowest_s = 0.0
     while time.monotonic() < end_s:
@@ -238,11 +240,11 @@ def test_a_flood_of_questions_starves_neither_beats_nor_results(journal, neighbo
             neighbour.wait_for(lambda: number in neighbour.committed(), "a commit")  # noqa: B023
             slowest_s, number = max(slowest_s, time.monotonic() - sent_s), number + 1
     beats = neighbour.of(Heartbeat)
-    assert asked > 100 and len(beats) >= 3 and beats[-1].drops > 0, "two of the names are none"
+    assert asked > 100 and len(beats) >= 3 and beats[-1].drops > 0, "two of the names are invalid"
     assert slowest_s < 0.5
 
 
-def test_forged_and_foreign_entries_are_refused_and_counted(journal, neighbour, settings):
+def test_forged_entries_are_refused_and_counted(journal, neighbour, settings):
     neighbour.send(dataclasses.replace(final(1), source="hall"), final(1))
     neighbour.wait_for(lambda: neighbour.entries() == [(1, 1)], "the true one")
     neighbour.wait_for(lambda: neighbour.of(Heartbeat) and neighbour.of(Heartbeat)[-1].drops == 1, "counted")
@@ -294,7 +296,7 @@ def fill(path: Path) -> None:
             return
 
 
-def test_a_directory_that_cannot_be_had_is_one_line_and_ex_config(spawn, runtime_dir):
+def test_an_impossible_directory_is_one_line_and_ex_config(spawn, runtime_dir):
     process = spawn(MODULE, journal_data_dir="/dev/null/here")
     assert process.wait(10) == 78
     assert "journal.data_dir" in output_of(MODULE, runtime_dir) and "Traceback" not in output_of(MODULE, runtime_dir)

@@ -1,4 +1,4 @@
-"""journal's file: kills, full disks, damage, retention."""
+"""journal's store: kills, full disks, damage, retention."""
 
 import os
 import sqlite3
@@ -11,23 +11,23 @@ import pytest
 
 from rig.sample_messages import final, id_of
 from voicetap.errors import ConfigError, Unavailable
-from voicetap_journal.journal import FRESH_WAIT_S, restored
-from voicetap_journal.order import Order
-from voicetap_journal.store import CLOCK_SET_S, FILE, RETIRE_ROWS, Store, Unwritable
+from voicetap_journal.sequencer import Sequencer
+from voicetap_journal.service import NEW_FILE_TIMEOUT_S, restore_sequencer
+from voicetap_journal.store import CLOCK_SET_S, DELETE_ROWS, FILE, Store, Unwritable
 
 
 def put(store: Store, *entries, next_seq: int = 0) -> None:
-    order = Order(1, 0.0)
+    sequencer = Sequencer(1, 0.0)
     for entry in entries:
-        order.take(entry, 0.0)
-    store.write(entries, order.streams, next_seq or max(entry.journal_seq for entry in entries) + 1)
+        sequencer.add(entry, 0.0)
+    store.write(entries, sequencer.streams, next_seq or max(entry.journal_seq for entry in entries) + 1)
 
 
 def seqs(store: Store, since: int = 0) -> list[int]:
     return [entry.journal_seq for entry in store.read(since, 1000, 1 << 20)]
 
 
-def test_what_is_written_is_there_for_the_next_instance(tmp_path):
+def test_the_next_instance_reads_what_was_written(tmp_path):
     with Store(tmp_path, durable=True) as store:
         assert store.is_new
         journal_id = store.journal_id
@@ -42,16 +42,17 @@ def test_what_is_written_is_there_for_the_next_instance(tmp_path):
         assert [store.seq_of(id_of(number)) for number in (2, 7, 9)] == [2, 0, 0]
 
 
-def test_a_first_entry_that_may_be_older_than_the_file_is_not_waited_for_long(tmp_path):
-    """The file was lost, and its successor restarted before it had given up what was in that."""
-    order = Order(1, wait_s=600.0)
+def test_a_first_entry_that_may_be_older_than_the_file_has_a_short_timeout(tmp_path):
+    """The file was lost, and the process with the new one restarted before the timeout of what was in the lost one."""
+    sequencer = Sequencer(1, timeout_s=600.0)
     for entry in (final(1), final(2, source="hall")):
-        order.take(entry, 0.0)
+        sequencer.add(entry, 0.0)
     with Store(tmp_path, durable=False) as store:
-        store.write([*order.release(0.0), final(2, source="hall")], order.streams, order.next_seq)
+        store.write([*sequencer.release(0.0), final(2, source="hall")], sequencer.streams, sequencer.next_seq)
     with Store(tmp_path, durable=False) as store:
-        waits = {source: stream.wait_s for (source, _), stream in restored(store, wait_s=600.0).streams.items()}
-    assert waits == {"mic": 600.0, "hall": FRESH_WAIT_S}
+        streams = restore_sequencer(store, timeout_s=600.0).streams
+    timeouts = {source: stream.timeout_s for (source, _), stream in streams.items()}
+    assert timeouts == {"mic": 600.0, "hall": NEW_FILE_TIMEOUT_S}
 
 
 def test_the_file_is_private_and_alone_after_a_clean_end(tmp_path):
@@ -81,13 +82,13 @@ WRITER = """
 import sys
 from pathlib import Path
 from rig.sample_messages import final
-from voicetap_journal.order import Order
+from voicetap_journal.sequencer import Sequencer
 from voicetap_journal.store import Store
-order = Order(1, 0.0)
+sequencer = Sequencer(1, 0.0)
 with Store(Path(sys.argv[1]), durable=True) as store:
     for number in range(1, 100_000):
-        order.take(final(number), 0.0)
-        store.write(order.release(0.0), order.streams, order.next_seq)
+        sequencer.add(final(number), 0.0)
+        store.write(sequencer.release(0.0), sequencer.streams, sequencer.next_seq)
         print(number, flush=True)
 """
 
@@ -119,7 +120,7 @@ def small(tmp_path):
         yield store
 
 
-def test_a_full_disk_changes_nothing_and_is_over_when_it_is_over(small):
+def test_a_write_to_a_full_disk_changes_nothing_and_may_be_retried(small):
     with pytest.raises(Unwritable, match="full"):
         put(small, *(final(number, "x" * 5000, journal_seq=number) for number in range(2, 30)))
     assert seqs(small) == [1] and small.next_seq == 2
@@ -128,7 +129,7 @@ def test_a_full_disk_changes_nothing_and_is_over_when_it_is_over(small):
     assert seqs(small) == list(range(1, 30))
 
 
-def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path, monkeypatch):
+def test_a_store_opens_on_a_full_disk(tmp_path, monkeypatch):
     def connect_to_a_full_disk(*arguments, **more):
         database = sqlite3.Connection(*arguments, **more)
         database.execute("PRAGMA max_page_count = 2")
@@ -148,7 +149,7 @@ def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path, 
         assert store.journal_id == journal_id
 
 
-def test_a_journal_keeps_its_id_even_if_nothing_was_said_yet(tmp_path):
+def test_a_journal_without_entries_keeps_its_id(tmp_path):
     with Store(tmp_path, durable=False) as store:
         journal_id = store.journal_id
     with Store(tmp_path, durable=False) as store:
@@ -169,7 +170,7 @@ def test_a_damaged_file_is_set_aside(tmp_path, damage, caplog):
     assert "damaged" in caplog.text and aside.name in caplog.text
 
 
-def test_damage_found_later_ends_the_process_and_the_next_begins_anew(tmp_path):
+def test_damage_found_later_ends_the_process_and_the_next_starts_a_new_file(tmp_path):
     with Store(tmp_path, durable=False) as store:
         put(store, *(final(number, "x" * 5000, journal_seq=number) for number in range(1, 30)))
     content = bytearray((tmp_path / FILE).read_bytes())
@@ -209,28 +210,28 @@ def aged(tmp_path, stored_s: int, count: int = 120) -> None:
         )
 
 
-def test_old_entries_go_a_few_at_a_time_and_never_one_that_waits(tmp_path):
+def test_old_entries_are_deleted_in_batches_and_never_one_that_waits(tmp_path):
     aged(tmp_path, stored_s=int(time.time_ns() / 1e9) - 2 * 86_400)
     with Store(tmp_path, durable=False) as store:
-        store.retire(max_age_days=3, max_mb=0)
+        store.delete_expired(max_age_days=3, max_mb=0)
         assert store.first_seq == 1
-        store.retire(max_age_days=0, max_mb=0)
+        store.delete_expired(max_age_days=0, max_mb=0)
         assert store.first_seq == 1
-        store.retire(max_age_days=1, max_mb=0)
-        assert store.first_seq == RETIRE_ROWS + 1 == seqs(store)[0]
+        store.delete_expired(max_age_days=1, max_mb=0)
+        assert store.first_seq == DELETE_ROWS + 1 == seqs(store)[0]
         for _ in range(5):
-            store.retire(max_age_days=1, max_mb=0)
+            store.delete_expired(max_age_days=1, max_mb=0)
         assert seqs(store) == [116, 117, 118, 119, 120] and store.first_seq == 116
         assert store.unreleased() == [final(121)]
-        store.retire(max_age_days=1e-9, max_mb=0)
+        store.delete_expired(max_age_days=1e-9, max_mb=0)
     with Store(tmp_path, durable=False) as store:
-        assert store.next_seq == 121, "numbering goes on even if nothing is left"
+        assert store.next_seq == 121, "numbering continues even if nothing is left"
 
 
-def test_a_box_without_a_clock_keeps_what_it_wrote_in_1970(tmp_path):
+def test_a_machine_without_a_clock_keeps_what_it_wrote_in_1970(tmp_path):
     aged(tmp_path, stored_s=CLOCK_SET_S - 1)
     with Store(tmp_path, durable=False) as store:
-        store.retire(max_age_days=1, max_mb=0)
+        store.delete_expired(max_age_days=1, max_mb=0)
         assert store.first_seq == 1
 
 
@@ -238,7 +239,7 @@ def test_a_large_file_loses_its_oldest_entries_for_good(tmp_path):
     with Store(tmp_path, durable=False) as store:
         put(store, *(final(number, f"secret{number} " * 100, journal_seq=number) for number in range(1, 301)))
         for _ in range(10):
-            store.retire(max_age_days=0, max_mb=0.2)
+            store.delete_expired(max_age_days=0, max_mb=0.2)
         assert 100 < store.first_seq < 300 and seqs(store)[-1] == 300
     content = (tmp_path / FILE).read_bytes()
     assert b"secret3 " not in content and b"secret300 " in content

@@ -15,8 +15,8 @@ import pytest
 from sim import stand_ins, timeline, witness, world
 from voicetap.messages import Committed
 from voicetap_capture.service import CaptureService
-from voicetap_journal import order
-from voicetap_journal.journal import Journal
+from voicetap_journal import sequencer
+from voicetap_journal.service import JournalService
 from voicetap_vad.dispatcher import Outbox
 from voicetap_vad.segment_store import SegmentStore
 
@@ -53,8 +53,8 @@ def test_a_world_that_does_not_come_to_rest_is_ended():
 
 
 def test_a_module_that_escapes_the_simulation_is_refused(monkeypatch):
-    monkeypatch.setattr(order, "now_s", time.monotonic, raising=False)
-    with pytest.raises(stand_ins.EscapeError, match="voicetap_journal.order reaches the real world by now_s"):
+    monkeypatch.setattr(sequencer, "now_s", time.monotonic, raising=False)
+    with pytest.raises(stand_ins.EscapeError, match="voicetap_journal.sequencer reaches the real world by now_s"):
         world.run(1)
 
 
@@ -75,19 +75,19 @@ def _publish_before_the_ring_has_it(self, frames) -> None:
 
 def _acknowledge_before_it_is_stored(self, entry, now_s) -> None:
     self._commits.send(Committed(utterance_id=entry.utterance_id, journal_seq=0))
-    self._order.take(entry, now_s)
+    self._sequencer.add(entry, now_s)
     self._unstored[entry.utterance_id] = entry
 
 
 MUTANTS = {
-    "no entry is known to journal": [(order.Stream, "knows", lambda self, number: False)],
+    "no entry is known to journal": [(sequencer.StreamSequence, "contains", lambda self, number: False)],
     "a lost lease is not noticed": [
         (Outbox, "_expire", lambda self, now_s: ()),
         (Outbox, "_on_worker_lost", lambda self, worker: ()),
     ],
     "stored segments are ignored": [(SegmentStore, "segments", lambda self: [])],
     "stored checkpoints are ignored": [(SegmentStore, "load_checkpoint", lambda self, stream: None)],
-    "acknowledged before it is stored": [(Journal, "_take_entry", _acknowledge_before_it_is_stored)],
+    "acknowledged before it is stored": [(JournalService, "_add_entry", _acknowledge_before_it_is_stored)],
     "published before the ring has it": [(CaptureService, "_publish", _publish_before_the_ring_has_it)],
 }
 

@@ -13,8 +13,8 @@ from rig.microphone import VirtualMicrophone
 from voicetap.messages import Entry, Final, SpeechStarted
 from voicetap.settings import Settings
 from voicetap_bundle import Bundle
-from voicetap_transcribe.engine import Options
-from voicetap_transcribe.sphinx import PocketSphinx
+from voicetap_transcribe.engines.base import Options
+from voicetap_transcribe.engines.pocketsphinx import PocketSphinx
 
 pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 

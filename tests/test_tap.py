@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rig.journal import FakeJournal, connected, hear, meet, numbers, take
+from rig.journal import FakeJournal, collect, collect_seqs, connect, connected, numbers
 from rig.processes import output_of
 from rig.sample_messages import final, id_of, interim, started
 from voicetap import Tap, links
@@ -30,18 +30,18 @@ def test_live_entries_come_in_order_and_a_later_tap_replays_them(spawn, settings
         connected(tap)
         for number in (3, 1, 2, 2, 4):
             results.send(final(number))
-        assert [entry.journal_seq for entry in take(tap, 4)] == [1, 2, 3, 4] and tap.next_seq == 5
+        assert [entry.journal_seq for entry in collect(tap, 4)] == [1, 2, 3, 4] and tap.next_seq == 5
         assert tap.next(timeout_s=0.1) is None
         with Tap(since=1, settings=settings) as late, Tap(since=tap.next_seq, settings=settings) as later:
-            assert numbers(take(late, 4)) == [1, 2, 3, 4]
+            assert numbers(collect(late, 4)) == [1, 2, 3, 4]
             connected(later)
             results.send(final(5))
-            assert numbers(take(later, 1)) == [5] == numbers(take(late, 1))
+            assert numbers(collect(later, 1)) == [5] == numbers(collect(late, 1))
         with Tap(settings=settings) as now:
             connected(now)
             results.send(final(6))
-            assert numbers(take(now, 1)) == [6]
-        assert numbers(take(tap, 2)) == [5, 6]
+            assert numbers(collect(now, 1)) == [6]
+        assert numbers(collect(tap, 2)) == [5, 6]
 
 
 def test_a_long_history_is_replayed_while_more_is_said(spawn, settings, results):
@@ -49,10 +49,10 @@ def test_a_long_history_is_replayed_while_more_is_said(spawn, settings, results)
     for number in range(1, 801):
         assert results.send(final(number, "x" * 1000))
     with Tap(since=1, settings=settings) as tap:
-        first = take(tap, 100)
+        first = collect(tap, 100)
         for number in range(801, 1001):
             assert results.send(final(number))
-        assert numbers(first + take(tap, 900)) == list(range(1, 1001))
+        assert numbers(first + collect(tap, 900)) == list(range(1, 1001))
     with Tap(since=1, settings=settings) as tap:
         assert numbers(list(tap.history())) == list(range(1, 1001))
 
@@ -67,7 +67,7 @@ def test_a_tap_that_slept_through_more_than_its_queue_misses_nothing(spawn, sett
             while sent < 2500:
                 sent += results.send(final(sent + 1))
                 list(commits)
-        assert numbers(take(tap, 2500)) == list(range(1, 2501))
+        assert numbers(collect(tap, 2500)) == list(range(1, 2501))
 
 
 def test_journal_dies_and_comes_back_under_an_iterating_tap(spawn, settings, results):
@@ -106,7 +106,7 @@ def test_a_new_journal_is_read_from_its_start(spawn, settings, results, runtime_
     with Tap(since=1, settings=settings) as tap:
         for number in (1, 2, 3):
             results.send(final(number))
-        take(tap, 3)
+        collect(tap, 3)
         old = tap.journal_id
         process.kill()
         process.wait()
@@ -114,11 +114,11 @@ def test_a_new_journal_is_read_from_its_start(spawn, settings, results, runtime_
         (runtime_dir / "journal.sqlite-wal").unlink()
         spawn(JOURNAL)
         results.send(final(1, stream="new"))
-        [entry] = take(tap, 1)
+        [entry] = collect(tap, 1)
         assert (entry.utterance_id, entry.journal_seq) == (id_of(1, stream="new"), 1)
         assert connected(tap).journal_id != old and tap.next_seq == 2
     with Tap(since=400, settings=settings) as tap:
-        assert numbers(take(tap, 1)) == [1], "400 was of another journal"
+        assert numbers(collect(tap, 1)) == [1], "400 was of another journal"
     assert "damaged" in output_of(JOURNAL, runtime_dir)
 
 
@@ -130,7 +130,7 @@ def test_source_means_that_source_and_not_those_that_begin_like_it(spawn, settin
             results.send(started(1, source))
             results.send(interim(1, 1, source))
             results.send(final(1, source=source))
-        heard = take(tap, 3)
+        heard = collect(tap, 3)
         assert [type(message) for message in heard] == [SpeechStarted, Interim, Final]
         assert {message.source for message in heard} == {"hall"}
         assert tap.next(timeout_s=0.1) is None
@@ -142,8 +142,8 @@ def test_words_while_they_are_spoken_only_for_those_who_want_them(spawn, setting
         connected(plain), connected(tap)
         for message in (started(1), interim(1, 1), interim(1, 2), final(1)):
             results.send(message)
-        assert [type(message) for message in take(tap, 3)] == [Interim, Interim, Final]
-        assert numbers(take(plain, 1)) == [1]
+        assert [type(message) for message in collect(tap, 3)] == [Interim, Interim, Final]
+        assert numbers(collect(plain, 1)) == [1]
 
 
 @pytest.fixture
@@ -154,65 +154,65 @@ def fake(settings) -> Iterator[FakeJournal]:
 
 def test_a_jump_is_refilled(fake, settings):
     with Tap(settings=settings) as tap:
-        meet(tap, fake)
-        fake.say(2)
-        fake.say(3, lose=True)
-        fake.say(2)
-        assert hear(tap, fake, 7) == [1, 2, 3, 4, 5, 6, 7]
-        assert [request.since for request in fake.asked] == [3]
+        connect(tap, fake)
+        fake.publish(2)
+        fake.publish(3, lose=True)
+        fake.publish(2)
+        assert collect_seqs(tap, fake, 7) == [1, 2, 3, 4, 5, 6, 7]
+        assert [request.since for request in fake.history_requests] == [3]
 
 
 def test_a_lost_tail_is_noticed_by_the_head(fake, settings):
     with Tap(settings=settings) as tap:
-        meet(tap, fake)
-        fake.say(2, lose=True)
-        fake.head()
-        assert hear(tap, fake, 2) == [1, 2]
+        connect(tap, fake)
+        fake.publish(2, lose=True)
+        fake.publish_head()
+        assert collect_seqs(tap, fake, 2) == [1, 2]
 
 
 def test_what_retention_deleted_is_passed_over(fake, settings):
-    fake.say(20, lose=True)
+    fake.publish(20, lose=True)
     fake.first_seq = 11
     with Tap(since=1, settings=settings) as tap:
-        meet(tap, fake)
-        assert hear(tap, fake, 10) == list(range(11, 21))
+        connect(tap, fake)
+        assert collect_seqs(tap, fake, 10) == list(range(11, 21))
 
 
 def test_what_a_power_cut_took_is_heard_again(fake, settings):
     with Tap(settings=settings) as tap:
-        meet(tap, fake)
-        fake.say(5)
-        assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
+        connect(tap, fake)
+        fake.publish(5)
+        assert collect_seqs(tap, fake, 5) == [1, 2, 3, 4, 5]
         fake.next_seq = 4  # the last two were not on the disk yet
-        fake.head()
-        fake.say(3)
-        assert hear(tap, fake, 3) == [4, 5, 6]
+        fake.publish_head()
+        fake.publish(3)
+        assert collect_seqs(tap, fake, 3) == [4, 5, 6]
 
 
 def test_the_last_words_of_a_journal_that_was_restarted_change_nothing(fake, settings):
     """They may come over their own connection, after those of its successor."""
     with Tap(settings=settings) as tap:
-        meet(tap, fake)
+        connect(tap, fake)
         for fake.boot_id in ("b1", "b2"):
-            fake.head()
-        fake.say(5)
-        assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
+            fake.publish_head()
+        fake.publish(5)
+        assert collect_seqs(tap, fake, 5) == [1, 2, 3, 4, 5]
         fake.boot_id, fake.next_seq = "b1", 3
-        fake.head()
+        fake.publish_head()
         fake.boot_id, fake.next_seq = "b2", 6
-        fake.say(1)
-        assert hear(tap, fake, 1) == [6]
+        fake.publish(1)
+        assert collect_seqs(tap, fake, 1) == [6]
 
 
 def test_what_journal_could_not_store_yet_is_heard_once(fake, settings):
     with Tap(settings=settings) as tap:
-        meet(tap, fake)
-        fake.say(1)
+        connect(tap, fake)
+        fake.publish(1)
         for number in (2, 3, 2):
             fake.transcript.send(final(number))
-        assert hear(tap, fake, 3) == [1, 0, 0]
-        fake.say(3)  # 2 and 3 again, stored now
-        assert numbers(take(tap, 1)) == [4] and tap.next_seq == 5
+        assert collect_seqs(tap, fake, 3) == [1, 0, 0]
+        fake.publish(3)  # 2 and 3 again, stored now
+        assert numbers(collect(tap, 1)) == [4] and tap.next_seq == 5
 
 
 def test_history_without_a_journal_says_so(settings):
@@ -236,6 +236,6 @@ def test_a_history_without_since_is_empty_and_ends(spawn, settings, results):
     spawn(JOURNAL)
     results.send(final(1))
     with Tap(since=1, settings=settings) as tap:
-        take(tap, 1)
+        collect(tap, 1)
     with Tap(settings=settings) as tap:
         assert list(tap.history()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.journal import FakeJournal, connected, hear, meet, numbers, take
+from rig.journal import FakeJournal, collect, collect_seqs, connect, connected, numbers
 from rig.processes import eventually
 from rig.sample_messages import final, interim
 from voicetap import Tap, links
@@ -52,16 +52,16 @@ def test_it_goes_on_with_what_was_not_done_with(spawn, settings, results):
     with Tap(durable=NAME, settings=settings) as tap:
         for number in range(1, 6):
             results.send(final(number))
-        assert numbers(take(tap, 2)) == [1, 2] and tap.next_seq == 3
+        assert numbers(collect(tap, 2)) == [1, 2] and tap.next_seq == 3
     with Tap(durable=NAME, settings=settings) as tap:
-        assert numbers(take(tap, 4)) == [2, 3, 4, 5], "2 was in hand when the first reader ended"
+        assert numbers(collect(tap, 4)) == [2, 3, 4, 5], "2 was in hand when the first reader ended"
         assert tap.next(timeout_s=0.1) is None
     with Tap(durable=NAME, settings=settings) as tap, Tap(durable="other", settings=settings) as other:
-        assert numbers(take(other, 5)) == [1, 2, 3, 4, 5]
+        assert numbers(collect(other, 5)) == [1, 2, 3, 4, 5]
         assert connected(tap).next(timeout_s=0.1) is None
         results.send(interim(6, 1))
         results.send(final(6))
-        assert numbers(take(tap, 1)) == [6]
+        assert numbers(collect(tap, 1)) == [6]
 
 
 def test_a_reader_killed_at_any_entry_misses_none(spawn, settings, results, runtime_dir):
@@ -69,7 +69,7 @@ def test_a_reader_killed_at_any_entry_misses_none(spawn, settings, results, runt
     with Tap(since=1, settings=settings) as tap:
         for number in range(1, 10):
             results.send(final(number))
-        take(tap, 9)
+        collect(tap, 9)
     read = []
     for count in (1, 3, 2, 4):
         with subprocess.Popen(
@@ -88,10 +88,10 @@ def test_a_reader_killed_at_any_entry_misses_none(spawn, settings, results, runt
 
 
 def test_history_too_is_remembered(fake, settings):
-    fake.say(3, lose=True)
+    fake.publish(3, lose=True)
     with Tap(durable=NAME, settings=settings) as tap:
-        meet(tap, fake)
-        assert hear(tap, fake, 3) == [1, 2, 3]
+        connect(tap, fake)
+        assert collect_seqs(tap, fake, 3) == [1, 2, 3]
         assert tap.next(timeout_s=0) is None
     assert _remembered() == Position("one", 4)
 
@@ -100,20 +100,22 @@ def test_another_journal_is_read_from_its_start_and_nothing_twice(fake, settings
     _remember(Position("older", 3))
     with Tap(durable=NAME, settings=settings) as tap, Bus("app", settings) as bus:
         commits = bus.receiver(links.TRANSCRIPT, ("transcript.final/",))
-        fake.say(5)
+        fake.publish(5)
         eventually(lambda: fake.transcript.send(final(5, journal_seq=5)) and list(commits), 5, "a subscriber")
         assert tap.next(timeout_s=0.1) is None, "before journal said who it is"
-        fake.head()
-        assert hear(tap, fake, 5) == [1, 2, 3, 4, 5]
+        fake.publish_head()
+        assert collect_seqs(tap, fake, 5) == [1, 2, 3, 4, 5]
         assert tap.next(timeout_s=0.1) is None
     assert _remembered() == Position("one", 6)
 
 
 def test_since_counts_the_first_time(fake, settings):
-    fake.say(5, lose=True)
+    fake.publish(5, lose=True)
     for expected in (4, 5):
         with Tap(since=4, durable=NAME, settings=settings) as tap:
-            eventually(lambda tap=tap: fake.head() or fake.answer() or tap.next(timeout_s=0), 5, "an entry")
+            eventually(
+                lambda tap=tap: fake.publish_head() or fake.answer_requests() or tap.next(timeout_s=0), 5, "an entry"
+            )
             assert tap.next_seq == expected + 1
             tap.next(timeout_s=0)
 
@@ -147,15 +149,15 @@ def test_a_place_that_cannot_be_had_is_one_line(settings, tmp_path, monkeypatch)
 
 
 def test_a_full_disk_is_said_and_forgets_nothing(fake, settings, taps):
-    fake.say(2, lose=True)
+    fake.publish(2, lose=True)
     with Tap(durable=NAME, settings=settings) as tap:
-        meet(tap, fake)
-        assert hear(tap, fake, 1) == [1]
+        connect(tap, fake)
+        assert collect_seqs(tap, fake, 1) == [1]
         (taps / "notes.new").mkdir()  # as good as a full disk
         with pytest.raises(Unavailable, match="notes"):
             tap.next(timeout_s=0)
         (taps / "notes.new").rmdir()
-        assert hear(tap, fake, 1) == [2]
+        assert collect_seqs(tap, fake, 1) == [2]
     assert _remembered() == Position("one", 2)
 
 

@@ -1,4 +1,4 @@
-"""The shipped model hears: sentences that it was never trained on, word by word, through the engine."""
+"""The shipped model decodes sentences that were held out of its training, through the engine."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -9,14 +9,14 @@ from tokenizers import Tokenizer
 
 from rig import speech, trained
 from voicetap.settings import Settings, TranscribeSettings
-from voicetap_transcribe.engine import Options
-from voicetap_transcribe.whisper import FasterWhisper
+from voicetap_transcribe.engines.base import Options
+from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 
 VOICES = {"flite": ("slt", "rms", "awb"), "espeak-ng": ("en-us", "en-us+f3", "en-gb-x-rp+m3")}
 SENTENCES = 36
-MOST_WRONG = 0.03  # measured: 0.005 and 0.005
-TOGETHER, MOST_WRONG_TOGETHER = 3, 0.08  # sentences; measured: 0.039 and 0.005
-AROUND_S = 0.4
+MAX_WER = 0.03  # measured: 0.005 and 0.005
+JOINED, MAX_WER_JOINED = 3, 0.08  # sentences joined without pauses; measured: 0.039 and 0.005
+AROUND_S = 0.4  # silence before and after a sentence
 ENDS_S = (0.48, 0.66, 0.74, 1.18, 1.45)  # of the words of "turn on the kitchen light", by `flite -voice slt -psdur`
 
 
@@ -36,21 +36,21 @@ def spoken(text: str, program: str, voice: str, directory: Path) -> bytes:
 
 
 @pytest.mark.parametrize("program", VOICES)
-def test_it_hears_sentences_that_were_held_out(engine, program, tmp_path):
+def test_it_decodes_held_out_sentences(engine, program, tmp_path):
     said = trained.held_out(SENTENCES)
     sounds = [spoken(text, program, voice, tmp_path) for text, voice in zip(said, cycle(VOICES[program]), strict=False)]
-    heard = [engine.transcribe(sound, Options()).text for sound in sounds]
-    assert speech.word_error_rate(said, heard) <= MOST_WRONG, list(zip(said, heard, strict=True))
-    together = [b"".join(map(without_silence, each)) for each in in_groups(sounds)]
-    said, heard = (
+    texts = [engine.transcribe(sound, Options()).text for sound in sounds]
+    assert speech.word_error_rate(said, texts) <= MAX_WER, list(zip(said, texts, strict=True))
+    joined = [b"".join(map(without_silence, each)) for each in in_groups(sounds)]
+    said, texts = (
         [" ".join(each) for each in in_groups(said)],
-        [engine.transcribe(each, Options()).text for each in together],
+        [engine.transcribe(each, Options()).text for each in joined],
     )
-    assert speech.word_error_rate(said, heard) <= MOST_WRONG_TOGETHER, list(zip(said, heard, strict=True))
+    assert speech.word_error_rate(said, texts) <= MAX_WER_JOINED, list(zip(said, texts, strict=True))
 
 
 def in_groups(each: list) -> list[list]:
-    return [each[place : place + TOGETHER] for place in range(0, len(each), TOGETHER)]
+    return [each[place : place + JOINED] for place in range(0, len(each), JOINED)]
 
 
 def without_silence(pcm: bytes) -> bytes:
@@ -65,12 +65,12 @@ def test_it_times_every_word(engine, tmp_path):
     assert [word.end_s - AROUND_S for word in result.words] == pytest.approx(ENDS_S, abs=0.15)
 
 
-def test_what_was_said_before_puts_no_words_into_its_mouth(engine, tmp_path):
+def test_previous_text_adds_no_words(engine, tmp_path):
     pcm = spoken("close the garage door please", "flite", "rms", tmp_path)
     alone, after = (engine.transcribe(pcm, Options(previous_text=text)) for text in ("", "play jazz in the kitchen"))
     assert alone.text == after.text == " close the garage door please"
 
 
-def test_each_word_of_its_world_is_one_token():
+def test_each_word_of_its_vocabulary_is_one_token():
     tokenizer = Tokenizer.from_file(str(trained.MODEL / "tokenizer.json"))
     assert all(len(tokenizer.encode(f" {word}").ids) == 1 for word in trained.words())

@@ -21,13 +21,13 @@ MODULE = "voicetap_transcribe"
 NOWHERE = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 
-class Neighbours:
-    """vad and journal as a worker sees them: all that was heard is kept, until a wait for more of it."""
+class FakeNeighbours:
+    """vad and journal of a worker. Keeps all received messages; each wait for one drops those of its kind first."""
 
     def __init__(self, settings: Settings):
         self._vad, self._journal = Bus("vad", settings), Bus("journal", settings)
 
-    def __enter__(self) -> "Neighbours":
+    def __enter__(self) -> "FakeNeighbours":
         self._vad.__enter__()
         self._journal.__enter__()
         self._jobs = self._vad.sender(links.JOBS.of("transcribe-1"))
@@ -45,14 +45,14 @@ class Neighbours:
         self._journal.__exit__()
         self._vad.__exit__()
 
-    def listen(self) -> None:
-        for news in self._workers:
-            (self.hypotheses if isinstance(news, Hypothesis) else self.reports).append(news)
+    def poll(self) -> None:
+        for message in self._workers:
+            (self.hypotheses if isinstance(message, Hypothesis) else self.reports).append(message)
         self.entries += self._results
         self.beats += self._heartbeat
 
-    def wait_for(self, heard: Callable[[], object], what: str, within_s: float = 20.0) -> object:
-        return eventually(lambda: self.listen() or heard(), within_s, what)
+    def wait_for(self, condition: Callable[[], object], what: str, within_s: float = 20.0) -> object:
+        return eventually(lambda: self.poll() or condition(), within_s, what)
 
     def wait_for_state(self, state: str) -> WorkerReport:
         """The first report from now on with this state."""
@@ -75,14 +75,14 @@ class Neighbours:
 
 
 @pytest.fixture
-def neighbours(settings: Settings, runtime_dir: Path) -> Iterator[Neighbours]:
-    with Neighbours(settings) as neighbours:
+def neighbours(settings: Settings, runtime_dir: Path) -> Iterator[FakeNeighbours]:
+    with FakeNeighbours(settings) as neighbours:
         yield neighbours
 
 
 @pytest.fixture
 def worker(spawn, runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen]:
-    """Starts one with a small model that needs no network; settings may say otherwise."""
+    """Starts a worker with a small model, without network unless settings change that."""
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
     monkeypatch.setenv("HF_HOME", str(runtime_dir / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
@@ -117,7 +117,7 @@ def test_a_job_becomes_a_final_that_is_sent_until_it_is_committed(worker, neighb
     assert (final.text, final.engine, final.model) == (tinywhisper.TEXT, "faster-whisper", "tiny")
     assert [word.word for word in final.words] == tinywhisper.TEXT.split()
     assert 10.0 <= final.words[0].start_s < final.words[-1].end_s <= 11.0 and final.decode_s > 0
-    assert neighbours.wait_for_entry() == final  # again, for want of a commit
+    assert neighbours.wait_for_entry() == final  # again, as it is not committed
     neighbours.commit(final)
     neighbours.reports.clear()
     report = neighbours.wait_for(lambda: neighbours.reports and neighbours.reports[-1], "a report")
@@ -127,12 +127,12 @@ def test_a_job_becomes_a_final_that_is_sent_until_it_is_committed(worker, neighb
     assert process.wait(5) == 0
 
 
-def test_what_was_heard_early_is_final_at_once(worker, neighbours):
+def test_an_early_result_is_final_at_once(worker, neighbours):
     worker()
     neighbours.wait_for_state("ready")
     neighbours.send(job(purpose="early"))
-    heard = neighbours.wait_for(lambda: neighbours.hypotheses and neighbours.hypotheses[0], "a hypothesis")
-    assert (heard.text, heard.purpose, heard.worker, heard.engine) == (
+    early = neighbours.wait_for(lambda: neighbours.hypotheses and neighbours.hypotheses[0], "a hypothesis")
+    assert (early.text, early.purpose, early.worker, early.engine) == (
         tinywhisper.TEXT,
         "early",
         "transcribe-1",
@@ -141,11 +141,11 @@ def test_what_was_heard_early_is_final_at_once(worker, neighbours):
     assert neighbours.entries == [] and not any(report.holding for report in neighbours.reports)
     neighbours.send(job())
     final = neighbours.wait_for_entry()
-    assert (final.text, final.words, final.decode_s) == (heard.text, heard.words, heard.decode_s)
+    assert (final.text, final.words, final.decode_s) == (early.text, early.words, early.decode_s)
     assert {report.state for report in neighbours.reports if report.received == 2} == {"ready"}
 
 
-def test_a_final_of_what_is_heard_early_is_decoded_once(worker, neighbours, runtime_dir):
+def test_a_final_job_during_its_early_decode_is_decoded_once(worker, neighbours, runtime_dir):
     worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
     neighbours.wait_for_state("ready")
     neighbours.send(job(purpose="early"))
@@ -158,18 +158,18 @@ def test_a_final_of_what_is_heard_early_is_decoded_once(worker, neighbours, runt
     assert neighbours.hypotheses == []
 
 
-def test_a_stop_waits_for_no_draft(worker, neighbours, runtime_dir):
+def test_a_stop_does_not_wait_for_drafts(worker, neighbours, runtime_dir):
     process = worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True, layers=8))
     neighbours.wait_for_state("ready")
     neighbours.send(job(purpose="interim"))
     neighbours.wait_for_state("busy")
     process.terminate()
     assert process.wait(5) == 0
-    neighbours.listen()
+    neighbours.poll()
     assert neighbours.hypotheses == [] and list(runtime_dir.glob("*transcribe-1*")) == []
 
 
-def test_what_cannot_be_decoded_is_published_as_failed_and_work_goes_on(worker, neighbours):
+def test_a_job_that_cannot_be_decoded_is_published_as_failed_and_work_continues(worker, neighbours):
     worker()
     neighbours.wait_for_state("ready")
     neighbours.send(job(1, pcm=bytes(31_999)))  # half a sample
@@ -183,7 +183,7 @@ def test_what_cannot_be_decoded_is_published_as_failed_and_work_goes_on(worker, 
     assert final.text == tinywhisper.TEXT
 
 
-def test_a_killed_worker_comes_back_with_nothing_and_takes_the_job_again(worker, neighbours, runtime_dir):
+def test_a_killed_worker_restarts_empty_and_accepts_the_job_again(worker, neighbours, runtime_dir):
     slow = tinywhisper.build(runtime_dir / "slow", endless=True)
     process = worker(transcribe_model=slow)
     boot_id = neighbours.wait_for_state("ready").boot_id
@@ -202,7 +202,7 @@ def test_a_killed_worker_comes_back_with_nothing_and_takes_the_job_again(worker,
 
 
 def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime_dir, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the engine is, which takes a minute
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # of the engine, whose decode takes a minute
     slow = {"transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "60"}
     process = worker(**slow, transcribe_deadline_min_s=0.1, transcribe_deadline_factor=0.1)
     neighbours.wait_for_state("ready")
@@ -214,7 +214,7 @@ def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime
     assert sorted(path.name for path in runtime_dir.glob("*transcribe-1*")) == []
 
 
-def test_a_loop_is_published_once_and_named(worker, neighbours, runtime_dir):
+def test_a_loop_is_published_once_with_its_reason(worker, neighbours, runtime_dir):
     worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
     neighbours.wait_for_state("ready")
     neighbours.send(job(pcm=bytes(128_000)))
@@ -222,7 +222,7 @@ def test_a_loop_is_published_once_and_named(worker, neighbours, runtime_dir):
     assert (final.text, final.reason) == (tinywhisper.TEXT, "repetition")
 
 
-def test_sigterm_finishes_the_decode_in_hand_and_waits_for_its_commit(worker, neighbours, runtime_dir):
+def test_sigterm_finishes_the_current_decode_and_waits_for_its_commit(worker, neighbours, runtime_dir):
     process = worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True))
     neighbours.wait_for_state("ready")
     neighbours.send(job())
@@ -231,18 +231,18 @@ def test_sigterm_finishes_the_decode_in_hand_and_waits_for_its_commit(worker, ne
     final = neighbours.wait_for_entry()
     neighbours.commit(final)
     assert process.wait(5) == 0
-    neighbours.listen()
+    neighbours.poll()
     assert neighbours.reports[-1].state == "draining" and neighbours.reports[-1].holding == ()
     assert list(runtime_dir.glob("*transcribe-1*")) == []
 
 
-def test_sigterm_waits_for_no_one_for_long(worker, neighbours):
+def test_sigterm_waits_for_a_commit_only_so_long(worker, neighbours):
     process = worker()
     neighbours.wait_for_state("ready")
     neighbours.send(job())
     neighbours.wait_for_entry()
     process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 0  # nobody committed
+    assert process.wait(5) == 0  # without a commit
 
 
 def test_sigterm_while_loading(worker, neighbours):
@@ -252,7 +252,7 @@ def test_sigterm_while_loading(worker, neighbours):
     assert process.wait(3) == 0
 
 
-def test_a_hub_that_does_not_answer_is_asked_again_while_beats_say_so(worker, neighbours, runtime_dir):
+def test_a_download_is_retried_and_the_heartbeat_has_its_error(worker, neighbours, runtime_dir):
     process = worker(transcribe_model="tiny.en")
     beat = neighbours.wait_for_beat(lambda beat: "trying again" in beat.detail)
     assert beat.state == "starting" and NOWHERE in beat.detail and "Connection refused" in beat.detail
@@ -260,7 +260,7 @@ def test_a_hub_that_does_not_answer_is_asked_again_while_beats_say_so(worker, ne
     assert process.poll() is None and "Traceback" not in output_of(MODULE, runtime_dir)
 
 
-def test_auto_falls_back_and_says_so(worker, neighbours, runtime_dir):
+def test_auto_falls_back_with_a_remark(worker, neighbours, runtime_dir):
     worker(transcribe_engine="auto", transcribe_model="tiny.en", transcribe_offline=True)
     neighbours.wait_for_state("ready")
     beat = neighbours.wait_for_beat(lambda beat: beat.state == "ready")
@@ -284,19 +284,19 @@ def _damaged(runtime_dir: Path) -> Path:
         ({"transcribe_model": _damaged}, "damaged cannot be used"),
     ],
 )
-def test_what_no_restart_cures_is_one_line_and_exit_78(worker, runtime_dir, settings, hint):
+def test_a_configuration_error_is_one_line_and_exit_78(worker, runtime_dir, settings, hint):
     named = {name: value(runtime_dir) if callable(value) else value for name, value in settings.items()}
     assert worker(**named).wait(20) == os.EX_CONFIG
     (line,) = (line for line in output_of(MODULE, runtime_dir).splitlines() if " INFO " not in line)
     assert hint in line
 
 
-def test_the_number_is_a_number(spawn, runtime_dir):
+def test_the_number_of_a_worker_is_validated(spawn, runtime_dir):
     assert spawn(MODULE, "two").wait(10) == os.EX_CONFIG
     assert "the number of a worker is 1 to 32, not two" in output_of(MODULE, runtime_dir)
 
 
-def test_decoding_is_nicer_than_the_loop(worker, neighbours):
+def test_decoding_has_a_lower_priority_than_the_loop(worker, neighbours):
     process = worker()
     neighbours.wait_for_state("ready")
     nices = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in psutil.Process(process.pid).threads()}

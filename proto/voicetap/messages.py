@@ -66,6 +66,8 @@ class Reason(StrEnum):
     TOO_SHORT = "too_short"
     NO_SPEECH = "no_speech"
     REPETITION = "repetition"
+    COMPRESSION_RATIO = "compression_ratio"
+    TOO_MANY_WORDS = "too_many_words"
     WORKER_LOST = "worker_lost"
     DECODE_ERROR = "decode_error"
     STOPPED = "stopped"
@@ -167,7 +169,6 @@ class Job:
     cut_reason: str  # silence, soft_limit, hard_limit, source_lost, source_ended
     pcm: bytes
     gap_s: float = 0.0  # silence put in where the device delivered nothing
-    previous_text: str = ""  # what was said just before, where that may help
     purpose: str = Purpose.FINAL
 
 

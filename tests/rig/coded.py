@@ -1,19 +1,19 @@
-"""An engine that reads back the frame numbers of rig.world: its text is `FIRST-LAST` for every run of frames.
+"""An engine that decodes the frame numbers of rig.world: its text is `FIRST-LAST` for every run of frames.
 
-Chosen with `engine = "rig.coded:CodedEngine"`; `model = "0.3"` makes a decode take 0.3 s, as a real one would.
+Selected with `engine = "rig.coded:CodedEngine"`; `model = "0.3"` makes a decode take 0.3 s.
 """
 
 import time
 from itertools import pairwise
 
 from voicetap.settings import Settings
-from voicetap_transcribe.engine import Options, Progress, Result
+from voicetap_transcribe.engines.base import Options, Progress, Result
 
 from . import world
 
 
 class CodedEngine:
-    """Hears every frame, and nothing else."""
+    """Returns the number of every frame."""
 
     name = "coded"
 
@@ -23,15 +23,15 @@ class CodedEngine:
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         time.sleep(self._decode_s)
-        heard = [number for number in world.numbers_in(pcm) if number]
-        return Result(text=" ".join(f"{first}-{last}" for first, last in runs(heard)))
+        numbers = [number for number in world.numbers_in(pcm) if number]
+        return Result(text=" ".join(f"{first}-{last}" for first, last in runs(numbers)))
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Nothing to release."""
 
 
 class DeviceEngine(CodedEngine):
-    """The same for sound that came through a sound card."""
+    """The same for audio recorded from a sound card, which is not aligned to frames."""
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         return super().transcribe(world.aligned(pcm), options)
@@ -47,5 +47,5 @@ def runs(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def parse(text: str) -> list[tuple[int, int]]:
-    """The runs in a text this engine wrote."""
+    """The runs in a text of this engine."""
     return [tuple(map(int, run.split("-"))) for run in text.split()]

@@ -1,4 +1,4 @@
-"""A model hub on the loopback: as much of Hugging Face's HTTP as a download asks for."""
+"""A model hub on localhost: the part of Hugging Face's HTTP API that a download uses."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def serve(repository: str, directory: Path) -> Iterator[str]:
-    """The hub's address. It has one repository with the files of `directory`, and knows no other."""
+    """Yields the address of a hub with one repository, which has the files of `directory`."""
     handler = type("Handler", (_Handler,), {"repository": repository, "directory": directory})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, *arguments: object) -> None:
-        """Not on the test's output."""
+        """Keeps requests out of the test's output."""
 
     def _about(self) -> dict[str, object]:
         files = [{"rfilename": entry["path"]} for entry in self._tree()]

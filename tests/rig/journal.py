@@ -1,4 +1,4 @@
-"""A journal that does what it is told, and what a test wants of the taps that read it or a real one."""
+"""A fake journal, and how tests read taps of it or of a real one."""
 
 import time
 
@@ -7,18 +7,18 @@ from voicetap import Tap, links
 from voicetap.bus import Bus
 from voicetap.messages import HistoryEnd, HistoryRequest, JournalHead
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
-def take(tap: Tap, count: int) -> list:
-    """`count` messages, or a failure within 10 s."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    taken = []
-    while len(taken) < count:
-        assert time.monotonic() < deadline_s, f"{len(taken)} of {count}: {taken}"
-        if (heard := tap.next(timeout_s=1.0)) is not None:
-            taken.append(heard)
-    return taken
+def collect(tap: Tap, count: int) -> list:
+    """The next `count` messages. Fails after TIMEOUT_S."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    messages = []
+    while len(messages) < count:
+        assert time.monotonic() < deadline_s, f"{len(messages)} of {count}: {messages}"
+        if (message := tap.next(timeout_s=1.0)) is not None:
+            messages.append(message)
+    return messages
 
 
 def numbers(entries: list) -> list[int]:
@@ -26,8 +26,8 @@ def numbers(entries: list) -> list[int]:
 
 
 def connected(tap: Tap) -> Tap:
-    """It has heard journal's head, so whatever comes now is for it."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    """Waits for journal's head: the tap misses nothing from then on."""
+    deadline_s = time.monotonic() + TIMEOUT_S
     while not tap.journal_id:
         assert time.monotonic() < deadline_s, "no head"
         assert tap.next(timeout_s=0.05) is None
@@ -35,27 +35,27 @@ def connected(tap: Tap) -> Tap:
 
 
 class FakeJournal:
-    """A journal that does what it is told: loses messages, deletes entries."""
+    """A journal that can lose messages and delete entries."""
 
     def __init__(self, bus: Bus):
         self.transcript = bus.sender(links.TRANSCRIPT)
         self.requests = bus.receiver(links.HISTORY)
         self.first_seq, self.next_seq, self.journal_id, self.boot_id = 1, 1, "one", ""
-        self.asked: list[HistoryRequest] = []
+        self.history_requests: list[HistoryRequest] = []
 
-    def head(self) -> None:
+    def publish_head(self) -> None:
         head = JournalHead(journal_id=self.journal_id, first_seq=1, next_seq=self.next_seq, boot_id=self.boot_id)
         self.transcript.send(head)
 
-    def say(self, count: int, lose: bool = False) -> None:
+    def publish(self, count: int, lose: bool = False) -> None:
         for _ in range(count):
             if not lose:
                 self.transcript.send(final(self.next_seq, journal_seq=self.next_seq))
             self.next_seq += 1
 
-    def answer(self) -> None:
+    def answer_requests(self) -> None:
         for request in self.requests:
-            self.asked.append(request)
+            self.history_requests.append(request)
             topic = f"history/{request.requester}"
             end = min(request.since + request.limit, self.next_seq)
             for seq in range(max(self.first_seq, request.since), end):
@@ -64,17 +64,19 @@ class FakeJournal:
             self.transcript.send(HistoryEnd(requester=request.requester, journal_id=self.journal_id, **ends), topic)
 
 
-def hear(tap: Tap, fake: FakeJournal, count: int) -> list[int]:
-    heard, deadline_s = [], time.monotonic() + PATIENCE_S
-    while len(heard) < count and time.monotonic() < deadline_s:
-        fake.answer()
+def collect_seqs(tap: Tap, fake: FakeJournal, count: int) -> list[int]:
+    """The journal_seq of the next `count` entries, or fewer after TIMEOUT_S."""
+    seqs, deadline_s = [], time.monotonic() + TIMEOUT_S
+    while len(seqs) < count and time.monotonic() < deadline_s:
+        fake.answer_requests()
         if (entry := tap.next(timeout_s=0.01)) is not None:
-            heard.append(entry.journal_seq)
-    return heard
+            seqs.append(entry.journal_seq)
+    return seqs
 
 
-def meet(tap: Tap, fake: FakeJournal) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
+def connect(tap: Tap, fake: FakeJournal) -> None:
+    """Publishes heads until the tap has received one."""
+    deadline_s = time.monotonic() + TIMEOUT_S
     while not tap.journal_id and time.monotonic() < deadline_s:
-        fake.head()
+        fake.publish_head()
         tap.next(timeout_s=0.01)

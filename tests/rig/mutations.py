@@ -30,17 +30,17 @@ _WATCHDOG, _PROTO = "services/watchdog/voicetap_watchdog", "proto/voicetap"
 MUTATIONS = (
     Mutation(
         "no dedup in journal",
-        f"{_JOURNAL}/order.py",
-        "return bool(stream and stream.knows(utterance_id.number))",
+        f"{_JOURNAL}/sequencer.py",
+        "return bool(stream and stream.contains(utterance_id.number))",
         "return False",
-        "test_journal_order.py::test_every_entry_is_released_once_and_in_order_whatever_order_they_come_in",
+        "test_journal_sequencer.py::test_every_entry_is_released_once_and_in_order_whatever_order_they_come_in",
     ),
     Mutation(
         "committed words are taken back",
-        f"{_JOURNAL}/live.py",
+        f"{_JOURNAL}/live_filter.py",
         " or not interim.committed_text.startswith(committed_text)",
         "",
-        "test_journal_order.py::test_what_was_published_as_committed_is_never_taken_back",
+        "test_journal_live_filter.py::test_committed_text_is_never_taken_back",
     ),
     Mutation(
         "no re-dispatch in the outbox",
@@ -107,11 +107,11 @@ MUTATIONS = (
     ),
     Mutation(
         "acknowledged before it is stored",
-        f"{_JOURNAL}/journal.py",
-        '        failpoint("journal.entry.taken")\n',
+        f"{_JOURNAL}/service.py",
+        '        failpoint("journal.entry.received")\n',
         "        for id_ in self._unstored:\n"
         "            self._commits.send(Committed(utterance_id=id_, journal_seq=0))\n"
-        '        failpoint("journal.entry.taken")\n',
+        '        failpoint("journal.entry.received")\n',
         "test_failpoint.py::test_journal_acknowledges_nothing_that_is_not_stored",
     ),
     Mutation(
@@ -137,17 +137,17 @@ MUTATIONS = (
     ),
     Mutation(
         "a result is sent once",
-        f"{_TRANSCRIBE}/ledger.py",
-        "held.send_at_s = now_s + RESEND_S",
-        'held.send_at_s = float("inf")',
-        "test_transcribe_pure.py::test_a_result_is_sent_again_until_it_is_committed",
+        f"{_TRANSCRIBE}/job_queue.py",
+        "waiting.send_at_s = now_s + RESEND_S",
+        'waiting.send_at_s = float("inf")',
+        "test_transcribe_job_queue.py::test_a_result_is_sent_again_until_it_is_committed",
     ),
     Mutation(
-        "what was heard early is taken for any end of its utterance",
-        f"{_TRANSCRIBE}/drafts.py",
-        "return heard if heard and heard.cut == cut_of(final) else None",
-        "return heard",
-        "test_transcribe_pure.py::test_what_was_heard_early_is_for_the_very_cut_only",
+        "an early result is used for any segment of its utterance",
+        f"{_TRANSCRIBE}/job_queue.py",
+        "return early if early and early.span == span_of(final) else None",
+        "return early",
+        "test_transcribe_job_queue.py::test_an_early_result_is_for_exactly_its_span",
     ),
 )
 

@@ -1,7 +1,7 @@
-"""A Whisper of two megabytes that faster-whisper loads and runs for real, and that always says the same words.
+"""Builds a Whisper of two megabytes that faster-whisper loads and runs, and that always returns the same words.
 
-Every layer of Whisper is there, but adds next to nothing: each token's embedding points at the token that follows,
-so the text comes out whatever the sound, the prompt and the beam are, WORD_S to each word. The work is honest:
+It has all layers of Whisper, with weights near zero: each token's embedding points at the token that follows, so the
+text does not depend on audio, prompt and beam size. Each word takes WORD_S. The computation is that of a real model:
 `layers`, `width` and `endless` make a decode as slow, and a model as large, as a test needs.
 """
 
@@ -27,7 +27,7 @@ Noise = Callable[..., np.ndarray]
 
 
 def build(directory: Path, text: str = TEXT, *, layers: int = 1, width: int = 64, endless: bool = False) -> Path:
-    """A model directory. The words of `text` must differ; `endless` repeats them until the decoder gives up."""
+    """A model directory. The words of `text` must differ; `endless` repeats them up to the maximum length."""
     directory.mkdir(parents=True, exist_ok=True)
     words = [f"Ġ{word}" for word in text.split()]
     tokenizer = _tokenizer(words)
@@ -36,7 +36,7 @@ def build(directory: Path, text: str = TEXT, *, layers: int = 1, width: int = 64
     random = np.random.default_rng(0)
     spec = _spec(layers, width, lambda *shape: random.standard_normal(shape, np.float32) * np.float32(1e-4))
     chain = ["<|notimestamps|>", *words, words[0] if endless else "<|endoftext|>"]
-    _teach(spec, tokenizer, [tokenizer.token_to_id(token) for token in chain], width)
+    _set_chain(spec, tokenizer, [tokenizer.token_to_id(token) for token in chain], width)
     spec.config.lang_ids = [tokenizer.token_to_id("<|en|>")]
     spec.config.alignment_heads = [(layers - 1, 0)]
     spec.validate()
@@ -84,8 +84,8 @@ def _attention(attention: MultiHeadAttentionSpec, outputs: tuple[int, ...], nois
         linear.weight = noise(rows, width)
 
 
-def _teach(spec: WhisperSpec, tokenizer: Tokenizer, chain: list[int], width: int) -> None:
-    """After each token of the chain comes the next, and each is heard WORD_S after the one before."""
+def _set_chain(spec: WhisperSpec, tokenizer: Tokenizer, chain: list[int], width: int) -> None:
+    """Each token of the chain predicts the next one, and is aligned WORD_S after the one before."""
     vocabulary = tokenizer.get_vocab_size()
     embeddings, projection = (np.zeros((vocabulary, width), np.float32) for _ in range(2))
     for direction, (token, following) in enumerate(pairwise(chain)):
@@ -95,7 +95,8 @@ def _teach(spec: WhisperSpec, tokenizer: Tokenizer, chain: list[int], width: int
     times = spec.encoder.position_encodings.encodings
     for position in range(SOURCE_POSITIONS):  # 50 a second
         times[position, min(int(position / 50 / WORD_S), len(chain) - 2)] = 1.0
-    looks_at = spec.decoder.layer[-1].attention
-    for weight in (looks_at.linear[0].weight, looks_at.linear[1].weight):  # queries, and keys before values
+    cross_attention = spec.decoder.layer[-1].attention
+    queries, keys_and_values = cross_attention.linear[:2]
+    for weight in (queries.weight, keys_and_values.weight):
         weight[:HEAD_WIDTH] = np.eye(HEAD_WIDTH, width)
     spec.register_vocabulary([tokenizer.id_to_token(number) for number in range(vocabulary)])

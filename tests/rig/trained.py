@@ -1,4 +1,4 @@
-"""The model that is shipped with the tests and really hears, and the world it knows."""
+"""The small trained Whisper that is shipped with the tests, and the sentences of its language."""
 
 import runpy
 from pathlib import Path

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Job, Word
-from voicetap_transcribe.decoder import Decoded, Event, GaveWay, Loaded, Undecodable
-from voicetap_transcribe.engine import Result
+from voicetap_transcribe.decoder import DecodeDone, DecodeFailed, DecodePreempted, DecoderEvent, EngineLoaded
+from voicetap_transcribe.engines.base import Result
 
 from . import sound
 
@@ -39,12 +39,12 @@ class Decoder:
         self._engine = engine
         self._dice = process.world.dice
         self._job: Job | None = None
-        self._given_way: Job | None = None
+        self._preempted: Job | None = None
         self._loaded_s: float | None = self._now() + engine.load_s * (0.5 + self._dice.random())
         self._done_s = NEVER_S
         process.world.timeline.at(self._loaded_s, self._notify)
 
-    def decode(self, job: Job) -> None:
+    def decode(self, job: Job, previous_text: str) -> None:
         engine = self._engine
         seconds = 0.01 + engine.factor * len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
         seconds += engine.slow_s if self._dice.random() < engine.slow else 0.0
@@ -52,30 +52,30 @@ class Decoder:
         self._done_s = NEVER_S if self._fault == "hang" else self._now() + seconds
         self._process.world.timeline.at(min(self._done_s, self._now() + seconds), self._finish)
 
-    def give_way(self) -> None:
+    def preempt(self) -> None:
         """The engine may react, or not before it is done."""
         if self._job and self._fault != "hang" and self._dice.random() < 0.5:
-            self._given_way, self._job, self._done_s = self._job, None, NEVER_S
+            self._preempted, self._job, self._done_s = self._job, None, NEVER_S
             self._process.world.timeline.at(self._now() + 0.01 * self._dice.random(), self._notify)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[DecoderEvent]:
         if self._loaded_s is not None and self._now() >= self._loaded_s:
             self._loaded_s = None
-            yield Loaded("sim", "sim", "")
-        if self._given_way:
-            job, self._given_way = self._given_way, None
-            yield GaveWay(job)
+            yield EngineLoaded("sim", "sim", "")
+        if self._preempted:
+            job, self._preempted = self._preempted, None
+            yield DecodePreempted(job)
         if self._job and self._now() >= self._done_s:
             job, self._job, self._done_s = self._job, None, NEVER_S
             yield self._result(job)
 
-    def _result(self, job: Job) -> Event:
+    def _result(self, job: Job) -> DecoderEvent:
         if self._fault == "undecodable":
-            return Undecodable(job, "a faulty word")
+            return DecodeFailed(job, "a faulty word")
         if self._fault == "babble":
             word = Word(word="x", start_s=0.0, end_s=0.0, probability=1.0)
-            return Decoded(job, Result(text=BABBLE, words=(word,) * 5000), 0.1)
-        return Decoded(job, Result(text=sound.text_of(job.pcm)), 0.1)
+            return DecodeDone(job, Result(text=BABBLE, words=(word,) * 5000), 0.1)
+        return DecodeDone(job, Result(text=sound.text_of(job.pcm)), 0.1)
 
     def _fault_of(self, job: Job) -> str:
         faulty = self._engine.faulty_words

@@ -12,9 +12,9 @@ from voicetap.service import shutdown
 from voicetap.tap import Tap, TapMessage
 from voicetap_capture.ring import Ring, ring_path
 from voicetap_capture.service import CaptureService
-from voicetap_journal.journal import Journal as JournalService
+from voicetap_journal.service import JournalService
 from voicetap_journal.store import Store
-from voicetap_transcribe.worker import Worker
+from voicetap_transcribe.worker import WorkerService
 from voicetap_vad.service import Service as VadService
 from voicetap_watchdog.liveness import HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
 
@@ -80,7 +80,7 @@ class Vad:
 
 class Transcribe:
     def __init__(self, process: "Process"):
-        self._worker = Worker(process.node, Decoder(process, process.world.engine))
+        self._worker = WorkerService(process.node, Decoder(process, process.world.engine))
         self.drain = self._worker.drain
 
     def turn(self) -> float:

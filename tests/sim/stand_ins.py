@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SERVICES = ("voicetap_capture.", "voicetap_journal.", "voicetap_transcribe.", "voicetap_vad.", "voicetap.tap")
 # These keep the real clock: the simulation replaces them as a whole, or does not run them.
-OUTSIDE = ("voicetap.bus", "voicetap.service.", "voicetap_bundle.", "voicetap_watchdog.")
+OUTSIDE = ("voicetap.bus", "voicetap.diagnosis", "voicetap.service.", "voicetap_bundle.", "voicetap_watchdog.")
 REPLACED = (time, secrets, sqlite3)
 
 

@@ -14,7 +14,7 @@ from voicetap.codec import decode
 from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Unavailable
 from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState, SourceStatus
 from voicetap.service import shutdown
-from voicetap_transcribe.worker import DecodeHung
+from voicetap_transcribe.worker import DecodeTimeout
 
 from . import checks, nemesis, shells, stand_ins
 from .device import Room
@@ -124,7 +124,7 @@ class World:
             return turn()
         except Killed:
             return 0.0
-        except (DecodeHung, SystemExit):
+        except (DecodeTimeout, SystemExit):
             process.exit(1)
         except Unavailable:
             process.exit(EX_TEMPFAIL)

@@ -72,7 +72,7 @@ class CaptureService:
         faulthandler.dump_traceback_later(shutdown.CAPTURE_CLOSE_S, exit=True)
 
     def _check_shutdown(self) -> None:
-        """SIGTERM comes only after all utterances are committed, so a file says that the bundle stops. Every HEAD_S."""
+        """A file marks that the bundle stops: SIGTERM follows only after all utterances are committed. Every HEAD_S."""
         if time.monotonic() >= self._next_check_s:
             self._next_check_s = time.monotonic() + HEAD_S
             if shutdown.is_bundle_stopping(self._node.settings.runtime_dir):

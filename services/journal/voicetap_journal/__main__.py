@@ -1,28 +1,27 @@
-"""`python -m voicetap_journal`: the one address at which transcripts are published."""
+"""The journal service: `python -m voicetap_journal`, the one process that commits and publishes transcripts."""
 
 from pathlib import Path
 
-from voicetap.service import node
-from voicetap.service.node import Node
+from voicetap.messages import ServiceState
+from voicetap.service.node import Node, run
 from voicetap.settings import Settings
 
-from .journal import Journal
+from .service import JournalService
 from .store import Store
 
 
-def serve(settings: Settings) -> None:
-    persist = settings.journal.data_dir
-    with Node("journal", settings) as here, Store(Path(persist or settings.runtime_dir), bool(persist)) as store:
-        journal = Journal(here, store, settings.journal)
-        here.state = "ready"
-        while here.alive():
-            here.wait(0 if journal.turn() else journal.wait_s())
-        journal.drain()
-
-
-def main() -> None:
-    node.run("journal", serve)
+def main(settings: Settings) -> None:
+    data_dir = settings.journal.data_dir
+    with (
+        Node("journal", settings) as node,
+        Store(Path(data_dir or settings.runtime_dir), durable=bool(data_dir)) as store,
+    ):
+        service = JournalService(node, store, settings.journal)
+        node.state = ServiceState.READY
+        while node.alive():
+            node.wait(0 if service.turn() else service.wait_s())
+        service.drain()
 
 
 if __name__ == "__main__":
-    main()
+    run("journal", main)

@@ -1,8 +1,8 @@
-"""journal's file: what was said, each entry once, in SQLite. Survives a kill at any instruction.
+"""journal's file: every entry once, in SQLite. Survives a kill at any instruction.
 
-WAL, so that a commit is one append; in exclusive mode, so that there is no shared memory file to leave behind or
-to be killed over when the disk is full. The schema is made at the start, so that the journal has one id for life;
-on a full disk with the first write that succeeds.
+WAL mode, so that a commit is one append; exclusive locking, so that there is no shared memory file, which would be
+left behind by a kill and cause SIGBUS on a full disk. The schema and the journal's id are written at the start, or on a
+full disk with the first write that succeeds.
 """
 
 import json
@@ -18,12 +18,12 @@ from voicetap.codec import ProtocolError, UtteranceId, decode, encode
 from voicetap.errors import ConfigError, Unavailable
 from voicetap.messages import Entry
 
-from .order import Stream
+from .sequencer import StreamSequence
 
 FILE = "journal.sqlite"
-MAX_STREAMS = 1000  # remembered; each new ring is one
-RETIRE_ROWS = 50  # at a time: deleting must not hold up the loop
-CLOCK_SET_S = 1_577_836_800  # 2020: a time before it is that of a box without a clock, and says nothing about age
+MAX_STREAMS = 1000  # restored; each new ring is one
+DELETE_ROWS = 50  # at a time: deleting must not delay the loop
+CLOCK_SET_S = 1_577_836_800  # 2020: earlier times come from a machine without a clock and give no age
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE entries (utterance_id TEXT PRIMARY KEY, journal_seq INTEGER UNIQUE, stored_s INTEGER, body BLOB);
@@ -41,16 +41,16 @@ log = logging.getLogger("store")
 
 
 class Unwritable(RuntimeError):
-    """The file cannot be written now: a full or read-only disk. Nothing was changed; try again later."""
+    """The file is not writable now, because of a full or read-only disk. Nothing was changed; a retry may succeed."""
 
 
 class Store:
-    """The database in `directory`. `durable` waits for the disk with every commit, for a power cut."""
+    """The database in `directory`. With `durable` every commit waits for the disk, to survive a power cut."""
 
     def __init__(self, directory: Path, durable: bool):
         self._path = directory / FILE
         self._durable = durable
-        self.is_new = True  # nothing was in it when we came
+        self.is_new = True  # no entry had been released when it was opened
         self._has_schema = False
         self.journal_id = secrets.token_hex(8)
         self.first_seq = self.next_seq = 1
@@ -69,7 +69,7 @@ class Store:
         self._db.close()
 
     def streams(self) -> list[tuple[str, str, int, list[range]]]:
-        """(source, stream, next_number, missing) as they were written, the latest last."""
+        """(source, stream, next_number, missing) of each stream, the latest last."""
         if not self._has_schema:
             return []
         query = "SELECT source, stream, next_number, missing FROM streams ORDER BY stored_s DESC LIMIT ?"
@@ -77,29 +77,29 @@ class Store:
         return [(*row[:3], [range(*pair) for pair in json.loads(row[3])]) for row in reversed(rows)]
 
     def unreleased(self) -> list[Entry]:
-        """Entries that are stored but have no journal_seq yet."""
+        """Stored entries without a journal_seq."""
         if not self._has_schema:
             return []
         return [decode(row[0]) for row in self._db.execute("SELECT body FROM entries WHERE journal_seq IS NULL")]
 
-    def write(self, entries: Iterable[Entry], streams: dict[tuple[str, str], Stream], next_seq: int) -> None:
-        """All of it or, with Unwritable, nothing. An entry that is there already is brought up to date."""
+    def write(self, entries: Iterable[Entry], streams: dict[tuple[str, str], StreamSequence], next_seq: int) -> None:
+        """Writes all in one transaction, replacing stored entries. Raises Unwritable."""
         now_s = time.time_ns() // 1_000_000_000
         rows = [(str(entry.utterance_id), entry.journal_seq or None, now_s, encode(entry)) for entry in entries]
         stream_rows = [(*key, s.next_number, _as_json(s.missing), now_s) for key, s in streams.items()]
         try:
-            self._make_schema()
+            self._create_schema()
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_PUT_ENTRY, rows)
             self._db.executemany("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)", stream_rows)
             self._db.execute("UPDATE journal SET next_seq = ?", (next_seq,))
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            self._give_up(error)
+            self._fail(error)
         self.next_seq = next_seq
 
     def read(self, since: int, limit: int, max_bytes: int) -> list[Entry]:
-        """Released entries from `since` on; at least one if there is one."""
+        """Released entries from `since` on; at least one if there is any. Raises Unwritable."""
         if not self._has_schema or since >= self.next_seq:
             return []
         entries, size = [], 0
@@ -111,32 +111,35 @@ class Store:
                     break
                 entries.append(decode(body))
         except (sqlite3.DatabaseError, ProtocolError) as error:
-            self._give_up(error)
+            self._fail(error)
         return entries
 
     def seq_of(self, utterance_id: UtteranceId) -> int:
-        """The journal_seq of an entry; 0 while it waits, or when it was deleted."""
+        """The journal_seq of an entry; 0 if it is not released, deleted or unknown."""
         query = "SELECT journal_seq FROM entries WHERE utterance_id = ?"
         row = None if not self._has_schema else self._db.execute(query, (str(utterance_id),)).fetchone()
         return (row and row[0]) or 0
 
-    def retire(self, max_age_days: float, max_mb: float) -> None:
-        """Deletes some of the oldest entries, if they are too old or too many. Never one that waits."""
+    def delete_expired(self, max_age_days: float, max_mb: float) -> None:
+        """Deletes up to DELETE_ROWS of the oldest released entries if they are too old or the file is too large.
+
+        0 is no limit. Raises Unwritable.
+        """
         if not self._has_schema:
             return
         query = "SELECT journal_seq, stored_s FROM entries WHERE journal_seq IS NOT NULL ORDER BY journal_seq LIMIT ?"
-        oldest = self._db.execute(query, (RETIRE_ROWS,)).fetchall()
-        too_many = 0 < max_mb < self._used_mb()
+        oldest = self._db.execute(query, (DELETE_ROWS,)).fetchall()
+        is_too_large = 0 < max_mb < self._used_mb()
         before_s = time.time_ns() / 1e9 - max_age_days * 86_400 if max_age_days else CLOCK_SET_S
-        doomed = [seq for seq, stored_s in oldest if too_many or CLOCK_SET_S < stored_s < before_s]
-        if doomed:
-            self._delete_to(doomed[-1])
+        expired = [seq for seq, stored_s in oldest if is_too_large or CLOCK_SET_S < stored_s < before_s]
+        if expired:
+            self._delete_to(expired[-1])
 
     def _delete_to(self, seq: int) -> None:
         try:
             self._db.execute("DELETE FROM entries WHERE journal_seq <= ?", (seq,))
         except sqlite3.DatabaseError as error:
-            self._give_up(error)
+            self._fail(error)
         self.first_seq = self._first_seq()
 
     def _open(self) -> None:
@@ -156,28 +159,28 @@ class Store:
 
     def _load(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA secure_delete = ON")  # what retention deletes is gone from the file
+        self._db.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
         self._db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} was written by a newer voicetap: move it away, or update")
         self._has_schema = version > 0
         if not self._has_schema:
-            self._try_to_make_schema()
+            self._try_to_create_schema()
         else:
             self.journal_id, self.next_seq = self._db.execute("SELECT journal_id, next_seq FROM journal").fetchone()
             self.first_seq = self._first_seq()
             self.is_new = self.next_seq == 1
 
-    def _try_to_make_schema(self) -> None:
+    def _try_to_create_schema(self) -> None:
         try:
-            self._make_schema()
+            self._create_schema()
         except sqlite3.OperationalError as error:
             log.warning("%s: %s", self._path, error)
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
-    def _make_schema(self) -> None:
+    def _create_schema(self) -> None:
         if self._has_schema:
             return
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -199,8 +202,8 @@ class Store:
         )
         return (pages - free) * size / 1e6
 
-    def _give_up(self, error: sqlite3.DatabaseError | ProtocolError) -> None:
-        """Undoes the transaction. A damaged file is the end of this process: the next begins with a new one."""
+    def _fail(self, error: sqlite3.DatabaseError | ProtocolError) -> None:
+        """Rolls back and raises Unwritable. If the file is damaged, exits: the next process starts a new file."""
         if _is_damage(error):
             self._db.close()
             self._set_aside(error)
@@ -213,7 +216,7 @@ class Store:
         aside = self._path.with_name(f"{FILE}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
         self._path.rename(aside)
         self._path.with_name(f"{FILE}-wal").unlink(missing_ok=True)
-        log.error("%s is damaged (%s): kept as %s, and a new one begins", self._path, error, aside.name)
+        log.error("%s is damaged (%s): kept as %s; starting a new one", self._path, error, aside.name)
 
 
 def _is_damage(error: sqlite3.DatabaseError | ProtocolError) -> bool:

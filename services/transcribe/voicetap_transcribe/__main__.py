@@ -1,4 +1,4 @@
-"""Turns utterances into text: `python -m voicetap_transcribe [NUMBER]`, one process per worker."""
+"""The transcribe service: `python -m voicetap_transcribe [NUMBER]`, one process per worker."""
 
 import faulthandler
 import logging
@@ -9,29 +9,29 @@ from voicetap.errors import ConfigError
 from voicetap.service.node import Node, run
 from voicetap.settings import Settings
 
-from . import memory
+from . import malloc_tuning
 from .decoder import Decoder
-from .worker import DecodeHung, Worker
+from .worker import DecodeTimeout, WorkerService
 
 log = logging.getLogger("transcribe")
 
 
 def main(settings: Settings) -> None:
     number = worker_number(sys.argv[1:])
-    memory.keep()
+    malloc_tuning.keep_freed_memory()
     try:
         with Decoder(settings) as decoder, Node("transcribe", settings, number) as node:
-            Worker(node, decoder).run()
-    except DecodeHung as error:
+            WorkerService(node, decoder).run()
+    except DecodeTimeout as error:
         log.error("%s", error)
         faulthandler.dump_traceback()
         os._exit(os.EX_SOFTWARE)
-    if decoder.is_stuck:  # everything is closed; an orderly exit would wait for C code, or crash in it
+    if decoder.is_stuck:  # everything is closed; a normal exit would wait for C code, or crash in it
         os._exit(os.EX_OK)
 
 
 def worker_number(arguments: list[str]) -> int:
-    """The one argument, 1 if there is none. Raises ConfigError."""
+    """The only argument; 1 without one. Raises ConfigError."""
     text = "".join(arguments) or "1"
     if len(arguments) > 1 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 32:
         raise ConfigError(f"the number of a worker is 1 to 32, not {' '.join(arguments)}")

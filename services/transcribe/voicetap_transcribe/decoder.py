@@ -1,4 +1,4 @@
-"""The thread that loads the engine and decodes: jobs in, events out. It touches no socket."""
+"""The thread that loads the engine and decodes: jobs in, events out. It uses no socket."""
 
 import logging
 import os
@@ -8,33 +8,32 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voicetap.messages import Job
+from voicetap.messages import Job, Purpose
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
-from . import engine as engines
-from . import memory
-from .drafts import INTERIM
-from .engine import Abandoned, Engine, ModelUnavailable, Options, Result
+from . import malloc_tuning
+from .engines import base
+from .engines.base import Engine, ModelUnavailable, Options, Preempted, Result
 
-NICE = 5  # so that decoding cannot starve the beats and the sound of anybody
+NICE = 5  # of the decoding threads, so that they do not delay heartbeats and audio of any process
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
-KEEP_S = 5.0  # without a job, until the memory that the last one used is given back
+IDLE_RELEASE_S = 5.0  # without a job, until freed memory is returned to the kernel
 
 log = logging.getLogger("decoder")
 
 
 @dataclass(frozen=True)
-class Loading:
-    """The engine is not ready yet; why, in words."""
+class EngineLoading:
+    """The engine is not ready yet. `detail` says why."""
 
     detail: str
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The engine is ready; `remark` is what people should know about it."""
+class EngineLoaded:
+    """The engine is ready. `remark` is a notice for the user, or empty."""
 
     engine: str
     model: str
@@ -42,42 +41,42 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class NotLoaded:
-    """The engine will never be ready. The thread has ended."""
+class EngineFailed:
+    """The engine cannot be loaded. The thread has ended."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodeDone:
     job: Job
     result: Result
     decode_s: float
 
 
 @dataclass(frozen=True)
-class Undecodable:
+class DecodeFailed:
     job: Job
     detail: str
 
 
 @dataclass(frozen=True)
-class GaveWay:
+class DecodePreempted:
     job: Job
 
 
-Event = Loading | Loaded | NotLoaded | Decoded | Undecodable | GaveWay
+DecoderEvent = EngineLoading | EngineLoaded | EngineFailed | DecodeDone | DecodeFailed | DecodePreempted
 
 
 class Decoder:
-    """`fd` becomes readable when `events` has something. Use it in a `with` block."""
+    """Use it in a `with` block. `fd` is readable when `events` has something."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job, str] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[DecoderEvent] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._hurry = threading.Event()
+        self._preempted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
 
     def __enter__(self) -> "Decoder":
@@ -89,25 +88,25 @@ class Decoder:
         self._closing.set()
         self._jobs.put(None)
         self._thread.join(shutdown.DECODER_CLOSE_S)
-        if not self.is_stuck:  # else it may still write to the descriptor
+        if not self.is_stuck:  # a stuck thread may still write to the descriptor
             os.close(self.fd)
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the thread outlived `with`: it is in C code that nobody can interrupt."""
+        """Whether the thread outlived the `with` block: it is in C code that cannot be interrupted."""
         return self._thread.is_alive()
 
-    def decode(self, job: Job) -> None:
-        """One at a time."""
-        self._hurry.clear()
-        self._jobs.put(job)
+    def decode(self, job: Job, previous_text: str) -> None:
+        """Starts the job. Call it only when no other is in progress. `previous_text` prompts the engine."""
+        self._preempted.clear()
+        self._jobs.put((job, previous_text))
 
-    def give_way(self) -> None:
-        """The job in hand is to be abandoned where the engine can do it, unless it is done before."""
-        self._hurry.set()
+    def preempt(self) -> None:
+        """Asks the engine to abort the current job. An engine may ignore it and finish."""
+        self._preempted.set()
 
-    def events(self) -> Iterator[Event]:
-        """What happened since the last call; never blocks."""
+    def events(self) -> Iterator[DecoderEvent]:
+        """Events since the last call. Never blocks."""
         try:
             os.eventfd_read(self.fd)
         except BlockingIOError:
@@ -115,54 +114,53 @@ class Decoder:
         while not self._events.empty():
             yield self._events.get()
 
-    def _tell(self, event: Event) -> None:
+    def _publish(self, event: DecoderEvent) -> None:
         self._events.put(event)
         os.eventfd_write(self.fd, 1)
 
     def _run(self) -> None:
-        os.nice(NICE)  # of this thread and those it starts, not of the loop that beats
+        os.nice(NICE)  # on Linux for this thread and the threads it starts, not for the main loop
         try:
             engine = self._load()
         except Exception as error:  # noqa: BLE001  the main thread raises it again
-            return self._tell(NotLoaded(error))
-        while engine and (job := self._next_job()):
-            self._decode(engine, job)
+            return self._publish(EngineFailed(error))
+        while engine and (work := self._next_job()):
+            self._decode(engine, *work)
         if engine:
             engine.close()
 
     def _load(self) -> Engine | None:
-        """None when told to close first."""
+        """Retries with back-off while the model is unavailable. None when closed meanwhile."""
         retry_s = FIRST_RETRY_S
         while not self._closing.is_set():
             try:
-                engine, remark = engines.load(self._settings, lambda detail: self._tell(Loading(detail)))
-                self._tell(Loaded(engine.name, engine.model, remark))
+                engine, remark = base.load(self._settings, lambda detail: self._publish(EngineLoading(detail)))
+                self._publish(EngineLoaded(engine.name, engine.model, remark))
                 return engine
             except ModelUnavailable as error:
-                self._tell(Loading(f"{error}; trying again in {retry_s:g} s"))
+                self._publish(EngineLoading(f"{error}; trying again in {retry_s:g} s"))
             self._closing.wait(retry_s)
             retry_s = min(retry_s * 2, MAX_RETRY_S)
         return None
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self) -> tuple[Job, str] | None:
         try:
-            return self._jobs.get(timeout=KEEP_S)
+            return self._jobs.get(timeout=IDLE_RELEASE_S)
         except queue.Empty:
-            memory.give_back()
+            malloc_tuning.release_freed_memory()
             return self._jobs.get()
 
-    def _decode(self, engine: Engine, job: Job) -> None:
+    def _decode(self, engine: Engine, job: Job, previous_text: str) -> None:
         started_s = time.monotonic()
         failpoint("transcribe.decoding")
+        is_interim = job.purpose == Purpose.INTERIM
+        options = Options(previous_text=previous_text, is_interim=is_interim, is_preempted=self._preempted.is_set)
         try:
-            result = engine.transcribe(job.pcm, self._options(job))
-        except Abandoned:
-            self._tell(GaveWay(job))
+            result = engine.transcribe(job.pcm, options)
+        except Preempted:
+            self._publish(DecodePreempted(job))
         except Exception as error:
             log.exception("utterance %s cannot be decoded", job.utterance_id)
-            self._tell(Undecodable(job, f"{type(error).__name__}: {error}"))
+            self._publish(DecodeFailed(job, f"{type(error).__name__}: {error}"))
         else:
-            self._tell(Decoded(job, result, time.monotonic() - started_s))
-
-    def _options(self, job: Job) -> Options:
-        return Options(previous_text=job.previous_text, is_interim=job.purpose == INTERIM, gives_way=self._hurry.is_set)
+            self._publish(DecodeDone(job, result, time.monotonic() - started_s))

@@ -25,7 +25,7 @@ _DEFAULT_NAMES = ("", "default", "pulse", "pipewire")  # these mean whichever so
 
 
 class DeviceLost(OSError):
-    """The device is missing or gone. The text says why, and which devices there are."""
+    """The device is missing or gone. The text contains the cause, and the devices there are."""
 
 
 def input_devices() -> list[InputDevice]:

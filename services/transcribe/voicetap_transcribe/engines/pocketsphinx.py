@@ -1,30 +1,31 @@
-"""pocketsphinx: needs no download, hears English only, and makes about three mistakes in ten words.
+"""The engine pocketsphinx: needs no download, supports English only, gets about three words in ten wrong.
 
-It subtracts the mean cepstrum: room, microphone and voice. The mean of a whole utterance needs one call, which holds
-the GIL for seconds; block by block it is guessed from the utterances before, which makes half of the words wrong, and
-others after a restart. So the mean is taken first, without a search.
+It subtracts the cepstral mean of the utterance (room, microphone, voice). Computing it over the whole utterance takes
+one call that holds the GIL for seconds. Computed block by block, it is estimated from earlier utterances, which gets
+half of the words wrong and gives other results after a restart. So a first pass without search computes the mean.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pocketsphinx import Decoder
+from pocketsphinx import Decoder as SphinxDecoder
 
 from voicetap.errors import ConfigError
 from voicetap.messages import Word
 from voicetap.settings import Settings
 
-from .engine import Options, Progress, Result, look_up
+from .base import Options, Progress, Result
 
 FRAME_S = 0.01
-BLOCK_BYTES = 3200  # 0.1 s; it holds the GIL while it computes, so a whole utterance would stop the heartbeat
-_NO_SEARCH = "#JSGF V1.0; grammar nothing; public <word> = a;"  # as good as none: ending an utterance searches
+BLOCK_BYTES = 3200  # 0.1 s; each call holds the GIL, so one for a whole utterance would stop the heartbeat
+# A grammar that makes the search at the end of an utterance negligible, which cannot be skipped.
+_NO_SEARCH = "#JSGF V1.0; grammar nothing; public <word> = a;"
 _NOT_WORDS = ("<", "[", "+")  # <s>, <sil>, [NOISE], ++UH++
 
 
 class PocketSphinx:
-    """The acoustic model, language model and dictionary that come with the package."""
+    """Uses the acoustic model, language model and dictionary of the package."""
 
     name = "pocketsphinx"
     model = "en-us"
@@ -33,21 +34,21 @@ class PocketSphinx:
         language = settings.transcribe.language
         if language not in ("", "en"):
             raise ConfigError(
-                f"pocketsphinx knows English only, not {language}: set transcribe.engine = faster-whisper"
+                f"pocketsphinx supports English only, not {language}: set transcribe.engine = faster-whisper"
             )
-        self._decoder = Decoder(samprate=16_000, loglevel="FATAL")
+        self._decoder = SphinxDecoder(samprate=16_000, loglevel="FATAL")
         self._search = self._decoder.current_search()
         self._decoder.add_jsgf_string("nothing", _NO_SEARCH)
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
-        """Probabilities are the decoder's posteriors, which are hopeful."""
+        """Word probabilities are the decoder's posteriors, which are too high."""
         if not pcm:
             return Result()
         mean = self._cepstral_mean(pcm)
         with self._utterance(self._search):
             self._decoder.set_cmn(mean)
             for offset in range(0, len(pcm), BLOCK_BYTES):
-                look_up(options)
+                options.check_preempted()
                 self._decoder.process_raw(pcm[offset : offset + BLOCK_BYTES], no_search=False, full_utt=False)
         words = self._words()
         return Result(
@@ -68,7 +69,7 @@ class PocketSphinx:
 
     @contextmanager
     def _utterance(self, search: str) -> Iterator[None]:
-        """With a front end that remembers none of those before: neither their noise nor their mean."""
+        """Resets the front end, so that noise and mean of earlier utterances have no effect."""
         self._decoder.activate_search(search)
         self._decoder.reinit_feat()
         self._decoder.start_utt()
@@ -82,10 +83,10 @@ class PocketSphinx:
             return ()
         return tuple(
             Word(
-                word=segment.word.partition("(")[0],  # read(2) is another way to say "read"
+                word=segment.word.partition("(")[0],  # read(2) is another pronunciation of "read"
                 start_s=segment.start_frame * FRAME_S,
                 end_s=(segment.end_frame + 1) * FRAME_S,
-                probability=min(1.0, segment.prob),  # its logarithms are rounded
+                probability=min(1.0, segment.prob),  # computed from rounded logarithms
             )
             for segment in self._decoder.seg()
             if not segment.word.startswith(_NOT_WORDS)

@@ -1,4 +1,4 @@
-"""Whisper through faster-whisper: the only file that knows it."""
+"""The engine faster-whisper. No other file imports that library."""
 
 import gc
 import logging
@@ -20,15 +20,15 @@ from voicetap.errors import ConfigError
 from voicetap.messages import Word
 from voicetap.settings import Settings, TranscribeSettings
 
-from . import hub, memory, windows
-from .engine import ModelUnavailable, Options, Progress, Result, look_up
-from .guards import compression_ratio
-from .search import Guess, best_guess
-from .windows import FRAMES_PER_S, FULL_FRAMES
+from .. import malloc_tuning, model_download
+from ..hallucination_filter import compression_ratio
+from . import decoding
+from .base import ModelUnavailable, Options, Progress, Result
+from .decoding import FRAMES_PER_S, FULL_FRAMES, Candidate
 
-BEST_OF = 5  # tries with temperature
-FREE_TOKENS, MAX_TOKENS_PER_S = 30, 30  # nobody says more; loops do
-BEFORE_WORD, AFTER_WORD = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # what belongs to the next word, and to the last
+BEST_OF = 5  # samples per search with temperature
+FREE_TOKENS, MAX_TOKENS_PER_S = 30, 30  # more than any speaker says; loops exceed it
+PREPENDED_PUNCTUATION, APPENDED_PUNCTUATION = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # to the next and previous word
 
 log = logging.getLogger("whisper")
 
@@ -36,62 +36,63 @@ log = logging.getLogger("whisper")
 class FasterWhisper:
     """faster-whisper on a directory, a size or a hub id.
 
-    Its parts, not its `transcribe`: that encodes sound again for its language and for silence at its end, drops words
-    timed to one instant, and searches wide where the first guess is sure. (Tests compare what they hear.)
+    Uses parts of WhisperModel, not its `transcribe`: that encodes audio again to detect its language and to decode
+    the silence at its end, drops words of zero duration, and uses beam search even where greedy search is confident.
+    (Tests compare the results.)
     """
 
     name = "faster-whisper"
 
     def load(self, settings: Settings, progress: Progress) -> None:
-        for chatter in ("faster_whisper", "huggingface_hub", "httpx2"):  # a line per utterance, request and retry
-            logging.getLogger(chatter).setLevel(logging.ERROR)
+        for logger in ("faster_whisper", "huggingface_hub", "httpx2"):  # they log each utterance, request and retry
+            logging.getLogger(logger).setLevel(logging.ERROR)
         self._settings = settings.transcribe
-        directory = hub.find(self._settings.model, SIZES, self._settings.offline, progress)
+        directory = model_download.find_model(self._settings.model, SIZES, self._settings.offline, progress)
         self.model = Path(directory).name if Path(self._settings.model).is_dir() else self._settings.model
         progress(f"loading {self.model}")
         self._whisper = _open(directory, self._settings)
         self._language = _language(self._settings, self._whisper)
         self._suppressed = get_suppressed_tokens(self._tokenizer(self._language or "en"), [-1])
-        self._hears_short_windows = False
-        if windows.are_declared_short(Path(directory)):
-            self._hears_short_windows = self._hears_the_same_in_a_short_window()
+        self._use_short_windows = False
+        if decoding.declares_short_windows(Path(directory)):
+            self._use_short_windows = self._supports_short_windows()
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         features = self._features(np.frombuffer(pcm, "<i2"))
-        return windows.one_after_another(features, lambda window: self._hear(window, options))
+        return decoding.transcribe_windows(features, lambda window: self._transcribe_window(window, options))
 
     def close(self) -> None:
         self._whisper.model.unload_model()
         del self._whisper
         gc.collect()
-        memory.give_back()
+        malloc_tuning.release_freed_memory()
 
     def _features(self, samples: np.ndarray) -> np.ndarray:
         features = self._whisper.feature_extractor(samples.astype(np.float32) / 32768)
-        return features[:, :-1]  # the last is not of the sound
+        return features[:, :-1]  # the last frame is beyond the audio
 
-    def _hear(self, features: np.ndarray, options: Options) -> Result:
-        """One window. Encoded once, whatever is made of it."""
+    def _transcribe_window(self, features: np.ndarray, options: Options) -> Result:
+        """Features of shape (mels, frames), at most FULL_FRAMES. Encodes them once for all that is derived."""
         frames = features.shape[1]
-        look_up(options)
-        shown = windows.fitting(frames) if self._hears_short_windows else FULL_FRAMES
-        encoded = self._whisper.encode(windows.padded(features, shown))
-        look_up(options)
+        options.check_preempted()
+        size = decoding.window_frames(frames) if self._use_short_windows else FULL_FRAMES
+        encoded = self._whisper.encode(decoding.pad(features, size))
+        options.check_preempted()
         language, language_probability = self._language_of(encoded)
         tokenizer = self._tokenizer(language)
         generate = partial(self._generate, encoded, tokenizer, options.previous_text, frames)
-        guess = best_guess(generate, 1 if options.is_interim else self._settings.beam_size)
-        look_up(options)
+        best = decoding.search(generate, 1 if options.is_interim else self._settings.beam_size)
+        options.check_preempted()
         return Result(
-            text=guess.text,
-            words=self._words(encoded, tokenizer, guess, frames)
+            text=best.text,
+            words=self._words(encoded, tokenizer, best, frames)
             if self._settings.word_timestamps or options.is_interim
             else (),
             language=language,
             language_probability=language_probability,
-            avg_logprob=guess.avg_logprob,
-            no_speech_prob=guess.no_speech_prob,
-            compression_ratio=compression_ratio(guess.text) if guess.text else 0.0,
+            avg_logprob=best.avg_logprob,
+            no_speech_prob=best.no_speech_prob,
+            compression_ratio=compression_ratio(best.text) if best.text else 0.0,
         )
 
     def _language_of(self, encoded: ctranslate2.StorageView) -> tuple[str, float]:
@@ -114,7 +115,7 @@ class FasterWhisper:
         beam_size: int,
         temperature: float,
         with_previous: bool,
-    ) -> Guess:
+    ) -> Candidate:
         prompt = self._prompt(tokenizer, previous_text if with_previous else "")
         sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
         generated = self._whisper.model.generate(
@@ -128,28 +129,30 @@ class FasterWhisper:
             **sampling if temperature else {},
         )[0]
         tokens = generated.sequences_ids[0]
-        avg_logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end is a token too
-        return Guess(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
+        avg_logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end token counts too
+        return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
 
     def _prompt(self, tokenizer: Tokenizer, previous_text: str) -> list[int]:
         previous = f"{self._settings.initial_prompt} {previous_text}".strip()
         return self._whisper.get_prompt(
             tokenizer,
             tokenizer.encode(f" {previous}") if previous else [],
-            without_timestamps=True,  # vad has cut the sound: timestamp tokens would only cost time
+            without_timestamps=True,  # vad has cut the audio: timestamp tokens would only cost time
             hotwords=self._settings.hotwords or None,
         )
 
-    def _max_length(self, prompted: int, frames: int) -> int:
-        """CTranslate2 takes half of it, and what the prompt leaves, for new tokens."""
-        new = FREE_TOKENS + MAX_TOKENS_PER_S * frames // FRAMES_PER_S
-        return min(self._whisper.max_length, max(2 * new, prompted + new))
+    def _max_length(self, prompt_tokens: int, frames: int) -> int:
+        """CTranslate2 uses at most half of it for new tokens, and at most what the prompt leaves."""
+        new_tokens = FREE_TOKENS + MAX_TOKENS_PER_S * frames // FRAMES_PER_S
+        return min(self._whisper.max_length, max(2 * new_tokens, prompt_tokens + new_tokens))
 
     def _words(
-        self, encoded: ctranslate2.StorageView, tokenizer: Tokenizer, guess: Guess, frames: int
+        self, encoded: ctranslate2.StorageView, tokenizer: Tokenizer, best: Candidate, frames: int
     ) -> tuple[Word, ...]:
-        segment = {"seek": 0, "start": 0.0, "end": frames / FRAMES_PER_S, "tokens": guess.tokens}
-        self._whisper.add_word_timestamps([[segment]], tokenizer, encoded, max(2, frames), BEFORE_WORD, AFTER_WORD, 0.0)
+        segment = {"seek": 0, "start": 0.0, "end": frames / FRAMES_PER_S, "tokens": best.tokens}
+        self._whisper.add_word_timestamps(
+            [[segment]], tokenizer, encoded, max(2, frames), PREPENDED_PUNCTUATION, APPENDED_PUNCTUATION, 0.0
+        )
         return tuple(
             Word(
                 word=word["word"],
@@ -160,22 +163,22 @@ class FasterWhisper:
             for word in segment["words"]
         )
 
-    def _hears_the_same_in_a_short_window(self) -> bool:
-        """Measured: the weights only claim to."""
+    def _supports_short_windows(self) -> bool:
+        """Decodes a sample in a full and in a short window and compares the texts: a declaration may be wrong."""
         with files(__package__).joinpath("sample.wav").open("rb") as file, wave.open(file) as sample:
             features = self._features(np.frombuffer(sample.readframes(sample.getnframes()), "<i2"))
-        padded = self._hear(features, Options()).text
-        self._hears_short_windows = True
-        short = self._hear(features, Options()).text
-        if padded and padded == short:
+        full = self._transcribe_window(features, Options()).text
+        self._use_short_windows = True
+        short = self._transcribe_window(features, Options()).text
+        if full and full == short:
             return True
-        log.warning("%s hears %r in a short window and %r in a long one: using long ones", self.model, short, padded)
+        log.warning("%s decodes %r in a short window and %r in a full one: using full ones", self.model, short, full)
         return False
 
 
 def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
     device = _device(settings)
-    if not Path(directory, "tokenizer.json").is_file():  # faster-whisper would ask the hub for another one
+    if not Path(directory, "tokenizer.json").is_file():  # faster-whisper would download another one
         raise ConfigError(f"the model in {directory} cannot be used: it has no tokenizer.json")
     try:
         return WhisperModel(
@@ -185,7 +188,7 @@ def _open(directory: str, settings: TranscribeSettings) -> WhisperModel:
             cpu_threads=settings.cpu_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
         )
     except Exception as error:
-        if device == "cuda":  # out of memory, or a driver that is not up yet
+        if device == "cuda":  # out of memory, or the driver is not ready yet
             raise ModelUnavailable(f"the model cannot be loaded on CUDA: {_line(error)}") from error
         raise ConfigError(f"the model in {directory} cannot be used: {_line(error)}") from error
 
@@ -203,10 +206,10 @@ def _compute_type(settings: TranscribeSettings, device: str) -> str:
 
 
 def _language(settings: TranscribeSettings, whisper: WhisperModel) -> str | None:
-    known = whisper.supported_languages
-    if settings.language and settings.language not in known:
-        hint = nearest(settings.language, known) if len(known) > 1 else "; it knows English only"
-        raise ConfigError(f"transcribe.language: {settings.model} does not know {settings.language}{hint}")
+    supported = whisper.supported_languages
+    if settings.language and settings.language not in supported:
+        hint = nearest(settings.language, supported) if len(supported) > 1 else "; it supports English only"
+        raise ConfigError(f"transcribe.language: {settings.model} does not support {settings.language}{hint}")
     return settings.language or None
 
 

@@ -1,4 +1,4 @@
-"""Where Whisper's weights come from: a directory, the local cache, or the hub."""
+"""Finds Whisper's weights: in a directory, in the local cache, or on the Hugging Face hub."""
 
 import io
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from huggingface_hub.utils import tqdm
 from voicetap.config import nearest
 from voicetap.errors import ConfigError
 
-from . import windows
-from .engine import ModelMissing, ModelUnavailable, Progress
+from .engines import decoding
+from .engines.base import ModelMissing, ModelUnavailable, Progress
 
-FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*", windows.FILE)
+FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*", decoding.DECLARATION)
 TIMEOUT_S = 5.0
 PROGRESS_S = 1.0
 
 
-def find(model: str, sizes: Mapping[str, str], offline: bool, progress: Progress) -> str:
-    """The directory of the weights: as given, else from the local cache, else from the hub.
+def find_model(model: str, sizes: Mapping[str, str], offline: bool, progress: Progress) -> str:
+    """The directory of the weights: `model` itself, else in the local cache, else downloaded from the hub.
 
-    `sizes` are the hub ids of models that people know by a shorter name.
+    `sizes` are hub ids by short name.
     Raises ConfigError when there is no such model, ModelUnavailable when the hub cannot be reached.
     """
     if Path(model).is_dir():
@@ -54,12 +54,12 @@ def _cached(repository: str) -> str | None:
         return None
     except HFValidationError:
         raise ConfigError(f"transcribe.model: {repository} is no hub id, which looks like owner/name") from None
-    return directory if Path(directory, "model.bin").is_file() else None  # a download that was cut short
+    return directory if Path(directory, "model.bin").is_file() else None  # else the download was interrupted
 
 
 def _downloaded(repository: str, progress: Progress) -> str:
     try:
-        HfApi(constants.ENDPOINT).model_info(repository, timeout=TIMEOUT_S)  # what follows would wait for ever
+        HfApi(constants.ENDPOINT).model_info(repository, timeout=TIMEOUT_S)  # snapshot_download has no timeout for this
         return snapshot_download(
             repository, allow_patterns=FILES, etag_timeout=TIMEOUT_S, tqdm_class=_progress_bar(repository, progress)
         )
@@ -68,11 +68,11 @@ def _downloaded(repository: str, progress: Progress) -> str:
         raise ConfigError(f"transcribe.model: {repository} {reason} on {constants.ENDPOINT}") from error
     except (OSError, HTTPError) as error:
         why = str(error).partition("\n")[0].removeprefix("Got: ")
-        raise ModelUnavailable(f"{repository} cannot be had from {constants.ENDPOINT}: {why}") from error
+        raise ModelUnavailable(f"{repository} cannot be downloaded from {constants.ENDPOINT}: {why}") from error
 
 
 def _progress_bar(repository: str, progress: Progress) -> type[tqdm]:
-    """A bar that draws nothing and says how far it is, PROGRESS_S apart."""
+    """A progress bar that calls `progress` every PROGRESS_S and draws nothing."""
 
     class Bar(tqdm):
         def __init__(self, *arguments: object, **named: object):

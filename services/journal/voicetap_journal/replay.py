@@ -1,4 +1,4 @@
-"""Answers to those who ask for entries they missed: one bounded answer a turn, so that asking starves nobody."""
+"""Answers requests for stored entries: one answer of bounded size per turn, so that no client delays the others."""
 
 import re
 
@@ -8,37 +8,37 @@ from voicetap.service.failpoint import failpoint
 
 from .store import Store
 
-MAX_REQUESTERS = 100  # that wait for their turn; the others ask again
-MAX_ENTRIES = 500  # of one answer
-MAX_ANSWER_BYTES = 256 << 10  # of one answer, so that it takes a small part of a beat
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # it becomes a topic
+MAX_REQUESTERS = 100  # with a waiting request; the others have to ask again
+MAX_ENTRIES = 500  # per answer
+MAX_ANSWER_BYTES = 256 << 10  # per answer, so that sending takes a small part of a heartbeat period
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # it becomes part of a topic
 
 
-class History:
-    """Requests in, entries on `history/REQUESTER` out."""
+class HistoryReplay:
+    """Requests in, entries and a HistoryEnd on `history/REQUESTER` out."""
 
     def __init__(self, requests: Receiver, transcript: Sender, store: Store, boot_id: str):
         self._requests = requests
         self._transcript = transcript
         self._store = store
         self._boot_id = boot_id
-        self._waiting: dict[str, HistoryRequest] = {}  # the newest of each
+        self._waiting: dict[str, HistoryRequest] = {}  # the newest request of each requester
         self.refused = 0
 
-    def __bool__(self) -> bool:
-        """Whether somebody waits for an answer."""
+    @property
+    def has_waiting(self) -> bool:
         return bool(self._waiting)
 
-    def take_requests(self) -> None:
+    def receive_requests(self) -> None:
         for request in self._requests:
-            known = request.requester in self._waiting
-            if not _NAME.fullmatch(request.requester) or (len(self._waiting) >= MAX_REQUESTERS and not known):
+            is_waiting = request.requester in self._waiting
+            if not _NAME.fullmatch(request.requester) or (len(self._waiting) >= MAX_REQUESTERS and not is_waiting):
                 self.refused += 1
             else:
                 self._waiting[request.requester] = request
 
     def answer_one(self) -> None:
-        """The request that has waited longest."""
+        """Answers the oldest request, if there is one."""
         if not self._waiting:
             return
         request = self._waiting.pop(next(iter(self._waiting)))
@@ -61,5 +61,5 @@ class History:
 
 
 def _first_seq(request: HistoryRequest, entries: list[Entry], oldest_seq: int) -> int:
-    """Where what there is begins. A row that somebody removed from the file must not be waited for either."""
+    """The first entry there is. A row deleted from the file by hand must not be waited for either."""
     return entries[0].journal_seq if entries and entries[0].journal_seq > request.since else oldest_seq

@@ -1,4 +1,4 @@
-"""Buffers of a decode are kept for the next one, and given back in a pause."""
+"""malloc keeps the buffers of a decode for the next one, and returns them when idle."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 MEASURE = """
 import ctypes, resource, sys, threading
 from pathlib import Path
-from voicetap_transcribe import memory
+from voicetap_transcribe import malloc_tuning
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
@@ -28,11 +28,11 @@ def decode():
     for _ in range(10):
         use(54)
     print(faults() - before, rss_mib())
-    memory.give_back()
+    malloc_tuning.release_freed_memory()
     print(rss_mib())
 
 if sys.argv[1:] == ["keep"]:
-    memory.keep()
+    malloc_tuning.keep_freed_memory()
 thread = threading.Thread(target=decode)
 thread.start()
 thread.join()
@@ -41,7 +41,7 @@ PAGES = 54 * 256
 
 
 def measured(*arguments: str) -> tuple[int, int, int]:
-    """Page faults of ten uses of a buffer, and MiB in use after them and after what was free was given back."""
+    """Page faults of ten uses of a buffer, and MiB in use after them and after freed memory was released."""
     command = [sys.executable, "-c", MEASURE, *arguments]
     faults, kept_mib, left_mib = map(int, subprocess.run(command, capture_output=True, check=True).stdout.split())
     return faults, kept_mib, left_mib
@@ -54,7 +54,7 @@ def test_buffers_are_kept_from_use_to_use_and_given_back_in_a_pause():
 
 
 def test_without_it_each_use_begins_with_nothing():
-    """Where this fails, glibc has learned it, and memory.keep is not needed any more."""
+    """If this fails, glibc keeps freed memory itself, and malloc_tuning is not needed any more."""
     faults, kept_mib, left_mib = measured()
     assert faults > 5 * PAGES
     assert kept_mib - left_mib < 10
