@@ -10,6 +10,7 @@ import pytest
 
 from rig import judge, processes, speech, world
 from rig.collector import TapCollector
+from rig.fault_run import SMALL_RING, SMALL_RING_S
 from rig.journal import collect
 from rig.processes import eventually
 from rig.sample_messages import final
@@ -21,7 +22,6 @@ from voicetap_bundle import Bundle
 
 MIB = 1 << 20
 MAX_GROWTH_MIB = 12  # of a process that holds nothing but its bounded queues
-RING_S = 10  # the smallest that the settings allow
 
 needs_flite = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 
@@ -39,7 +39,7 @@ def bundle(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., tupl
             model=str(decode_s),
             pace="max",
             runtime_dir=str(runtime_dir),
-            settings={"capture.ring_s": RING_S, "watchdog.heartbeat_timeout_s": 60, "loop_timeout_s": 60},
+            settings=SMALL_RING | {"watchdog.heartbeat_timeout_s": 60, "loop_timeout_s": 60},
         )
         return box, played
 
@@ -95,7 +95,7 @@ def test_a_journal_that_is_stopped_for_seconds_delays_all_and_loses_nothing(bund
         [journal] = [service["pid"] for service in box.status()["services"] if service["name"] == "journal"]
         os.kill(journal, signal.SIGSTOP)
         eventually(
-            lambda: memory.measure() or not box.is_drained() and box.position_s() > RING_S / 2, 20, "a full ring"
+            lambda: memory.measure() or not box.is_drained() and box.position_s() > SMALL_RING_S / 2, 20, "a full ring"
         )
         stuck_until_s = time.monotonic() + 3.0
         while time.monotonic() < stuck_until_s:
@@ -111,7 +111,7 @@ def test_a_microphone_faster_than_the_workers_loses_its_oldest_utterances_and_co
     """A microphone cannot be delayed: utterances that the ring no longer holds are failed."""
     with VadPeers(settings, workers=("w1",)) as peers:
         peers.workers["w1"].answers = False  # it decodes the first for ever
-        spawn("voicetap_vad", capture_ring_s=str(RING_S))
+        spawn("voicetap_vad", **{name.replace(".", "_"): value for name, value in SMALL_RING.items()})
         memory = MemoryMeter(runtime_dir)
         peers.run_until(lambda: peers.needed_seq >= 0 and memory.measure() is None, "vad is ready")
         for _ in range(20):  # of two seconds and a pause each
