@@ -28,6 +28,9 @@ SHORT_TIMEOUTS = {
     "watchdog.startup_timeout_s": 3,
     "loop_timeout_s": 1,
 }
+# The smallest ring that the settings allow, with utterances that it can hold: a fast source soon has to wait for vad.
+SMALL_RING_S = 10
+SMALL_RING = {"capture.ring_s": SMALL_RING_S, "vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 5}
 WORKING = ("ready", "busy", "degraded")
 
 
