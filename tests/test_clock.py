@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import judge, speech, world
+from rig import speech, verification, world
 from rig.processes import eventually
 from voicetap.messages import Final, SpeechStarted
 from voicetap_bundle import Bundle
@@ -68,7 +68,7 @@ def test_an_hour_back_and_forward_while_somebody_speaks(bundle, set_clock):
         eventually(box.is_drained, 30, "all to be published")
         while (entry := tap.next(timeout_s=0.5)) is not None:
             entries.append(entry)
-    assert judge.violations(played, entries) == []
+    assert verification.violations(played, entries) == []
 
 
 def test_an_hour_forward_while_vad_waits_for_the_last_text(bundle, set_clock):
