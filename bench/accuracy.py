@@ -1,9 +1,9 @@
-"""How many words the bundle gets wrong, beside its engine on perfectly cut sentences: `bench/accuracy.py --model DIR`.
+"""Word error rate of the bundle, beside that of its engine on perfectly cut sentences: `bench/accuracy.py --model DIR`.
 
-Sentences are spoken by flite in quiet, noise, reverberation and haste; each condition is a source, all are read faster
-than real time. "One-shot" decodes every sentence by itself, cut where it is known to begin and end. A false cut-off is
-an utterance that ends within a sentence. Ten minutes without speech should give no text at all. Writes
-bench/results/accuracy-ENGINE.json, and exits 1 where a budget is missed.
+Sentences by flite, clean, with noise, with reverberation and with short pauses; each condition is a source, and all are
+read faster than real time. "One-shot" decodes every sentence by itself, cut at its known ends. A cut-off is an
+utterance that ends within a sentence. Ten minutes without speech must give no text. Writes
+bench/results/accuracy-ENGINE.json, and exits 1 when a budget is missed.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import conditions
 from conditions import RATE_HZ, Sentence, Track
@@ -30,14 +30,14 @@ from voicetap_transcribe.engines import base as engines
 from voicetap_transcribe.hallucination_filter import filter_result
 
 RESULTS = Path(__file__).parent / "results"
-MARGIN_S = 0.3  # around a sentence that is decoded by itself: pre-roll and tail
-INSIDE_S = 0.25  # from a sentence's ends, where it may be cut
+MARGIN_S = 0.3  # around a sentence that is decoded by itself, as pre-roll and speech padding
+INSIDE_S = 0.25  # a cut closer than this to the end of a sentence is no cut-off
 MAX_EXCESS = 0.003  # DESIGN: 0.3 points more than one-shot
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One condition; rates are of the words said."""
+    """The result of one condition; rates are errors per spoken word."""
 
     condition: str
     words: int
@@ -55,10 +55,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vt-") as directory:
         tracks = list(conditions.all_tracks(texts, Path(directory), options.seed, options.non_speech_s))
         start_s = time.monotonic()
-        finals, model = heard_by_bundle(tracks, Path(directory), options)
+        finals, model = transcribed_by_bundle(tracks, Path(directory), options)
         elapsed_s = time.monotonic() - start_s
-        alone = heard_alone(tracks, options)
-    outcomes = [judged(track, finals[track.name], alone[track.name]) for track in tracks if track.sentences]
+        alone = transcribed_alone(tracks, options)
+    outcomes = [outcome_of(track, finals[track.name], alone[track.name]) for track in tracks if track.sentences]
     false_texts = [final.text for final in finals["non-speech"] if final.text]
     report = {
         "model": model,
@@ -72,26 +72,26 @@ def main() -> None:
     sys.exit(bool(false_texts) or any(each.pipeline > each.one_shot + MAX_EXCESS for each in outcomes))
 
 
-def heard_by_bundle(
+def transcribed_by_bundle(
     tracks: list[Track], directory: Path, options: argparse.Namespace
 ) -> tuple[dict[str, list[Final]], str]:
-    """What is published of each track, in order, and the name of the model."""
+    """The Finals of each track, in order, and the name of the model."""
     sources = [f"{track.name}=file:{track.write(directory)}" for track in tracks]
     finals = defaultdict(list)
     with Bundle(sources, engine=options.engine, model=options.model, pace="max", settings=settings(options)) as box:
-        for entry in box.listen(once=True):
+        for entry in box.messages(once=True):
             if isinstance(entry, Final):
                 finals[entry.source].append(entry)
-    (model,) = {f"{final.engine} {final.model}" for of in finals.values() for final in of if final.engine}
+    (model,) = {f"{final.engine} {final.model}" for of_track in finals.values() for final in of_track if final.engine}
     return finals, model
 
 
 def settings(options: argparse.Namespace) -> dict[str, str]:
-    """Without interims, which change no final."""
+    """The settings given, and no interims, which do not change finals."""
     return {"vad.interims": "false"} | dict(each.split("=", 1) for each in options.set)
 
 
-def heard_alone(tracks: list[Track], options: argparse.Namespace) -> dict[str, list[str]]:
+def transcribed_alone(tracks: list[Track], options: argparse.Namespace) -> dict[str, list[str]]:
     """Each sentence decoded by itself, in this process."""
     chosen = replace(TranscribeSettings(), engine=options.engine, model=options.model)
     engine, _ = engines.load(Settings(transcribe=chosen), lambda detail: None)
@@ -107,14 +107,14 @@ def alone(engine: engines.Engine, track: Track, sentence: Sentence) -> str:
     return filter_result(engine.transcribe(conditions.pcm(samples), engines.Options()), len(samples) / RATE_HZ).text
 
 
-def judged(track: Track, finals: list[Final], alone: list[str]) -> Outcome:
-    said = " ".join(sentence.text for sentence in track.sentences)
+def outcome_of(track: Track, finals: list[Final], alone: list[str]) -> Outcome:
+    spoken = " ".join(sentence.text for sentence in track.sentences)
     reasons = [final.reason for final in finals if not final.text]
     return Outcome(
         condition=track.name,
-        words=len(said.split()),
-        one_shot=speech.word_error_rate([said], [" ".join(alone)]),
-        pipeline=speech.word_error_rate([said], [" ".join(final.text for final in finals)]),
+        words=len(spoken.split()),
+        one_shot=speech.word_error_rate([spoken], [" ".join(alone)]),
+        pipeline=speech.word_error_rate([spoken], [" ".join(final.text for final in finals)]),
         utterances=len(finals),
         cut_offs=sum(is_inside(final.end_s, track) for final in finals),
         dropped={reason: reasons.count(reason) for reason in sorted(set(reasons))},
@@ -129,7 +129,7 @@ def is_inside(end_s: float, track: Track) -> bool:
 def show(outcomes: list[Outcome], report: dict) -> None:
     console = Console()
     columns = ("condition", "words", "one-shot", "pipeline", "more", "utterances", "cut-offs", "without text")
-    table = Table(*columns, title=f"Words wrong, {report['model']}", box=None)
+    table = Table(*columns, title=f"Word error rate, {report['model']}", box=None)
     for each in outcomes:
         excess = each.pipeline - each.one_shot
         table.add_row(
@@ -143,10 +143,10 @@ def show(outcomes: list[Outcome], report: dict) -> None:
             ", ".join(f"{number} {reason}" for reason, number in each.dropped.items()),
         )
     console.print(table)
-    nothing = report["non_speech"]
+    non_speech = report["non_speech"]
     console.print(
-        f"{nothing['seconds']:g} s without speech: {nothing['utterances']} utterances, "
-        f"{len(nothing['texts'])} with text {nothing['texts'][:5] or ''}; {report['speed']:.0f} times real time"
+        f"{non_speech['seconds']:g} s without speech: {non_speech['utterances']} utterances, "
+        f"{len(non_speech['texts'])} with text {non_speech['texts'][:5] or ''}; {report['speed']:.0f} times real time"
     )
 
 
@@ -155,9 +155,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default="auto", help="as in `voicetap up` (default: %(default)s)")
     parser.add_argument("--model", default="tiny.en", help="as in `voicetap up` (default: %(default)s)")
     parser.add_argument("--sentences", type=Path, help="a file with one on each line (default: ten plain ones)")
-    parser.add_argument("--number", type=int, default=30, help="of sentences to say (default: %(default)s)")
+    parser.add_argument("--number", type=int, default=30, help="of sentences (default: %(default)s)")
     parser.add_argument("--non-speech-s", type=float, default=600, help="seconds without speech (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noises (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of voicetap.toml")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Measures the bundle and prints it beside its budgets: `.venv/bin/python bench/budgets.py [--engine E] [--model M]`.
 
-The machine should have nothing else to do. Times of decoding mean something only with the real model in mind:
-`--model` takes a CTranslate2 directory or a size. Exits 1 when a budget is missed.
+Run it on an idle machine. Decode times of a stand-in model are not those of the real one; `--model` takes a CTranslate2
+directory or a size. Exits 1 when a budget is missed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import measurements as measure
 import recovery
@@ -27,7 +27,7 @@ from rig.microphone import VirtualMicrophone
 
 @dataclass(frozen=True)
 class Budget:
-    """One row: what RealtimeSTT needs on the same two cores (its strongest / default setting), and what we may."""
+    """One row: the limit, and RealtimeSTT's value on the same two cores (its strongest / default setting)."""
 
     what: str
     realtimestt: str
@@ -61,9 +61,9 @@ def main() -> None:
     engine = measure.Engine(options.engine, options.model)
     with tempfile.TemporaryDirectory(prefix="vt-") as directory, VirtualMicrophone() as microphone:
         os.environ |= microphone.environment
-        found = dict(all_measurements(engine, Path(directory), options))
-    show(found, engine)
-    sys.exit(any(value > BUDGETS[key].limit for key, (value, _) in found.items()))
+        measured = dict(all_measurements(engine, Path(directory), options))
+    show(measured, engine)
+    sys.exit(any(value > BUDGETS[key].limit for key, (value, _) in measured.items()))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def all_measurements(engine, directory, options):
-    """(key, (value in the budget's unit, a remark)), one after the other so that none disturbs the next."""
+    """Yields (key, (value in the budget's unit, remark)); runs the measurements one at a time."""
     yield from costs()
     yield from lifetimes(engine)
     yield from silence(engine, options.idle_s)
@@ -92,7 +92,7 @@ def costs():
 
 
 def lifetimes(engine):
-    measure.start_and_stop(engine)  # once, so that everything is in the page cache
+    measure.start_and_stop(engine)  # fills the page cache
     runs = [measure.start_and_stop(engine) for _ in range(5)]
     yield "start", (percentile([start for start, _ in runs], 0.5), "median of 5")
     yield "stop", (max(stop for _, stop in runs), "slowest of 5")
@@ -120,7 +120,7 @@ def faults(engine, directory, repeats):
     with recovery.bundle(f"file:{path}", engine=engine.engine, model=engine.model) as box:
         cells = recovery.attack(box, box.programs, repeats, random.Random(1))
     for key, kind in (("kill", signal.SIGKILL), ("freeze", signal.SIGSTOP)):
-        worst_s = {name: max(cells[name, kind].beat_s) for name in box.programs}
+        worst_s = {name: max(cells[name, kind].ready_s) for name in box.programs}
         slowest_s = max(value for name, value in worst_s.items() if not name.startswith("transcribe"))
         yield key, (slowest_s, by_program(worst_s, lambda value: f"{value:.2f}"))
 

@@ -1,8 +1,9 @@
-"""The long form of tests/test_chaos.py: `bench/chaos --minutes 30 --seed S`. Exits 1 at a violation of the promise.
+"""The long form of tests/test_chaos.py: `bench/chaos --minutes 30 --seed S`. Exits 1 if speech was lost or doubled.
 
-One siege after another, each a bundle of its own in a world of numbered frames. What is dealt out is the seed's
-choice: every siege enables some kinds of faults only (what all together hide, few may show), its own pace, number of
-workers, size of ring and time of decoding. The report is printed, and written to bench/results/chaos-SEED.json.
+Run after run, each with a bundle of its own and a rig.world of numbered frames. The seed determines everything: every
+run injects some kinds of faults only (frequent faults of one kind may hide errors in the recovery from another), with
+its own pace, number of workers, size of ring and decode time. Prints a report, and writes it to
+bench/results/chaos-SEED.json.
 """
 
 import argparse
@@ -21,20 +22,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rig import failpoints, nemesis, siege, world
-from rig.siege import Siege
+from rig import failpoints, fault_run, faults, world
+from rig.fault_run import FaultRun
 from voicetap.messages import Failed, Final
 from voicetap_bundle import Bundle
 
 RESULTS = Path(__file__).parent / "results"
-SIGNALS = ("KILL", "STOP", "TERM", "hang", "gil")
+ACTIONS = ("KILL", "STOP", "TERM", "hang", "gil")
 KINDS = ("kill", "stop", "pause", "terminate", "intrude")
-PATIENCE_S = 4.0  # for moments that nobody has come to when all other faults are dealt out
+REACH_S = 4.0  # for failpoints that were not reached before the last of the other faults
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One siege; everything in it follows from its name."""
+    """One run; its name determines all of it."""
 
     name: str
     pace: str
@@ -42,24 +43,24 @@ class Plan:
     workers: int
     decode_s: float
     ring_s: int
-    faults: list[nemesis.Fault]
+    faults: list[faults.Fault]
     pairs: bool  # two faults at once
-    moments: list[str]
-    signal: str
+    failpoints: list[str]
+    action: str
 
     @property
     def failpoint_plan(self) -> str:
-        return failpoints.plan(self.moments, self.signal, self.name)
+        return failpoints.plan(self.failpoints, self.action, self.name)
 
 
 @dataclass
 class Report:
     seed: str
     minutes: float = 0.0
-    sieges: int = 0
+    runs: int = 0
     faults: Counter[str] = field(default_factory=Counter)  # "kind service"
     sentences: int = 0
-    frames: int = 0  # of speech, each of which has to be published once
+    frames: int = 0  # of speech, each to be published exactly once
     entries: int = 0
     failed: int = 0
     restarts: int = 0
@@ -71,8 +72,8 @@ def plan(name: str) -> Plan:
     dice = random.Random(name)
     kinds = dice.sample(KINDS, dice.randint(1, len(KINDS)))
     whole = dice.random() < 0.5
-    pairs = [pair for pair in nemesis.EVERYTHING if pair[0] in kinds and (whole or pair not in nemesis.ON_THE_WHOLE)]
-    moments = dice.sample(sorted(failpoints.MOMENTS), dice.choice((0, 3, 8)))
+    pairs = [pair for pair in faults.EVERY_FAULT if pair[0] in kinds and (whole or pair not in faults.ON_ALL)]
+    names = dice.sample(sorted(failpoints.FAILPOINTS), dice.choice((0, 3, 8)))
     return Plan(
         name=name,
         pace=dice.choice(("realtime", "max")),
@@ -80,49 +81,51 @@ def plan(name: str) -> Plan:
         workers=dice.randint(1, 3),
         decode_s=dice.choice((0.05, 0.2, 0.6)),
         ring_s=dice.choice((10, 600)),
-        faults=nemesis.plan(name, dice.randint(5, 25), dice.choice((0.3, 0.8, 1.5)), pairs) if pairs else [],
+        faults=faults.plan(name, dice.randint(5, 25), dice.choice((0.3, 0.8, 1.5)), pairs) if pairs else [],
         pairs=dice.random() < 0.3,
-        moments=moments,
-        signal=dice.choice(SIGNALS),
+        failpoints=names,
+        action=dice.choice(ACTIONS),
     )
 
 
-def lay_siege(given: Plan, report: Report, directory: Path) -> list[str]:
-    """The violations of one siege."""
-    played = world.make(directory, given.sentences)
+def execute(planned: Plan, report: Report, directory: Path) -> list[str]:
+    """The violations of one run."""
+    played = world.build(directory, planned.sentences)
     runtime_dir = Path(tempfile.mkdtemp(prefix="vt-"))
-    os.environ["VOICETAP_FAILPOINTS"] = given.failpoint_plan
+    os.environ["VOICETAP_FAILPOINTS"] = planned.failpoint_plan
     box = Bundle(
         f"file:{played.path}",
         engine="rig.coded:CodedEngine",
-        model=str(given.decode_s),
-        pace=given.pace,
+        model=str(planned.decode_s),
+        pace=planned.pace,
         runtime_dir=str(runtime_dir),
-        settings=siege.QUICK | {"transcribe.workers": given.workers, "capture.ring_s": given.ring_s},
+        settings=fault_run.SHORT_TIMEOUTS | {"transcribe.workers": planned.workers, "capture.ring_s": planned.ring_s},
     )
     try:
-        done, violations = siege.under(box, runtime_dir, played, lambda siege: attack(siege, given, report))
+        done, violations = fault_run.run_under_faults(
+            box, runtime_dir, played, lambda run: attack(run, planned, report)
+        )
     finally:
         shutil.rmtree(runtime_dir, ignore_errors=True)
     count(report, played, done)
     return violations
 
 
-def attack(siege: Siege, given: Plan, report: Report) -> None:
-    for index, fault in enumerate(given.faults):
-        if not (given.pairs and index % 2):
-            siege.listen(fault.after_s)
-        victims = nemesis.inject(fault, siege.runtime_dir)
+def attack(run: FaultRun, planned: Plan, report: Report) -> None:
+    for index, fault in enumerate(planned.faults):
+        if not (planned.pairs and index % 2):
+            run.wait(fault.after_s)
+        victims = faults.inject(fault, run.runtime_dir)
         if fault.kind != "pause":
-            siege.wound(victims)
+            run.measure_recovery(victims)
         report.faults[f"{fault.kind} {fault.service}"] += bool(victims) or fault.kind == "intrude"
-    pending = siege.reach(given.moments, PATIENCE_S)
-    for moment in set(given.moments) - set(pending):
-        report.faults[f"{given.signal} at a moment of {moment.partition('.')[0]}"] += 1
+    pending = run.reach(planned.failpoints, REACH_S)
+    for name in set(planned.failpoints) - set(pending):
+        report.faults[f"{planned.action} at a failpoint of {name.partition('.')[0]}"] += 1
 
 
-def count(report: Report, played: world.World, done: Siege) -> None:
-    report.sieges += 1
+def count(report: Report, played: world.World, done: FaultRun) -> None:
+    report.runs += 1
     report.restarts += done.restarts
     report.sentences += len(played.sentences)
     report.frames += sum(last - first + 1 for first, last in played.sentences)
@@ -133,14 +136,14 @@ def count(report: Report, played: world.World, done: Siege) -> None:
 
 
 def show(report: Report, console: Console) -> None:
-    table = Table("fault", *nemesis.SERVICES, "supervisord", "box", title=f"chaos, seed {report.seed}")
+    table = Table("fault", *faults.SERVICES, "supervisord", faults.ALL, title=f"chaos, seed {report.seed}")
     rows = sorted({name.rpartition(" ")[0] for name in report.faults})
     for row in rows:
-        counts = [report.faults[f"{row} {column}"] for column in (*nemesis.SERVICES, "supervisord", "box")]
+        counts = [report.faults[f"{row} {column}"] for column in (*faults.SERVICES, "supervisord", faults.ALL)]
         table.add_row(row, *(str(number) if number else "" for number in counts))
     console.print(table)
     console.print(
-        f"{report.minutes:.1f} minutes, {report.sieges} sieges, {sum(report.faults.values())} faults, "
+        f"{report.minutes:.1f} minutes, {report.runs} runs, {sum(report.faults.values())} faults, "
         f"{report.restarts} restarts; {report.sentences} sentences, {report.frames} frames of speech, "
         f"{report.entries} finals, {report.failed} failed"
     )
@@ -148,7 +151,7 @@ def show(report: Report, console: Console) -> None:
         ordered = sorted(seconds)
         middle, slowest = ordered[len(ordered) // 2], ordered[-1]
         console.print(
-            f"{service}: beats again after {middle:.2f} s (median of {len(ordered)}), {slowest:.2f} s (worst)"
+            f"{service}: works again after {middle:.2f} s (median of {len(ordered)}), {slowest:.2f} s (worst)"
         )
     console.print(f"violations: {len(report.violations)}", *report.violations, sep="\n  ")
 
@@ -164,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="repeat one siege of the seed")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="repeat one run of the seed")
     given = parser.parse_args()
     report, console, start_s = Report(given.seed), Console(width=120), time.monotonic()
     numbers = itertools.count() if given.only is None else [given.only]
@@ -181,10 +184,10 @@ def one(name: str, report: Report, console: Console) -> None:
         planned = plan(name)
         start_s = time.monotonic()
         try:
-            violations = lay_siege(planned, report, Path(directory))
+            violations = execute(planned, report, Path(directory))
         except Exception as error:  # noqa: BLE001  a bundle that does not start is a violation too
             violations = [f"{type(error).__name__}: {error}"]
-    console.print(f"siege {name}: {time.monotonic() - start_s:.0f} s, {len(violations)} violations")
+    console.print(f"run {name}: {time.monotonic() - start_s:.0f} s, {len(violations)} violations")
     seed, _, number = name.rpartition("-")
     for violation in violations:
         text = f"bench/chaos --seed {seed} --only {number}: {violation}"

@@ -1,4 +1,4 @@
-"""What bench/accuracy.py lets the bundle hear: sentences in quiet, noise, reverberation and haste, and no speech."""
+"""The recordings of bench/accuracy.py: clean, noisy, reverberant, with short pauses, and without speech."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,16 +11,16 @@ from rig import speech
 RATE_HZ = speech.RATE_HZ
 LEAD_S = 1.0
 PAUSE_S, SHORT_PAUSE_S, BREATH_S = 1.2, 0.4, 0.12
-REVERBERATION_S = 0.5  # until it is 60 dB weaker: a living room
+REVERBERATION_S = 0.5  # until the echo is 60 dB weaker, as in a living room
 VOICES = ("slt", "rms", "awb")
-LOUD = 6000  # of 32768, the loudness of speech
+SPEECH_LEVEL = 6000  # of 32768
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """What is said, and between which samples."""
+    """The words, and the samples between which they are spoken."""
 
     text: str
     start: int
@@ -62,7 +62,9 @@ def all_tracks(texts: list[str], directory: Path, seed: int, non_speech_s: float
 
 
 def _spoken(text: str, voice: str, directory: Path) -> np.ndarray:
-    return np.frombuffer(speech.pcm_of(speech.say(text, directory / "said.wav", voice).path), "<i2").astype(float)
+    return np.frombuffer(speech.pcm_of(speech.synthesize(text, directory / "sentence.wav", voice).path), "<i2").astype(
+        float
+    )
 
 
 def _track(name: str, texts: list[str], spoken: list[np.ndarray], pause_s: float) -> Track:
@@ -82,7 +84,7 @@ def _changed(
 
 
 def noisy(snr_db: float) -> Change:
-    """Noise that is weaker than speech, not than speech and pauses, by so much."""
+    """Adds noise; the ratio is to the power of the speech without its pauses."""
 
     def change(samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         speech_power = np.mean(samples[np.abs(samples) > 300] ** 2)
@@ -93,7 +95,7 @@ def noisy(snr_db: float) -> Change:
 
 
 def reverberant(samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The direct sound, and a tail of noise that fades away."""
+    """Convolves with an impulse and an exponentially decaying noise tail."""
     times_s = np.arange(int(REVERBERATION_S * RATE_HZ)) / RATE_HZ
     tail = random.standard_normal(len(times_s)) * 10 ** (-3 * times_s / REVERBERATION_S)
     echo = 0.7 * tail / np.sqrt(np.sum(tail**2))
@@ -104,7 +106,7 @@ def reverberant(samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def pink(number: int, random: np.random.Generator, slope: float = 0.5) -> np.ndarray:
-    """Noise whose power falls with frequency; slope 0 is white, 1 is brown."""
+    """Noise whose power falls with frequency: slope 0 is white, 0.5 pink, 1 brown."""
     spectrum = np.fft.rfft(random.standard_normal(number))
     spectrum /= np.maximum(np.fft.rfftfreq(number), 20 / RATE_HZ) ** slope
     noise = np.fft.irfft(spectrum, number)
@@ -112,9 +114,9 @@ def pink(number: int, random: np.random.Generator, slope: float = 0.5) -> np.nda
 
 
 def non_speech(seconds: float, random: np.random.Generator) -> np.ndarray:
-    """Silence, noises, hum, knocks, typing and music, one after the other."""
+    """Silence, noises, hum, knocks, typing and music, in sequence."""
     number = int(seconds / len(_KINDS) * RATE_HZ)
-    return np.concatenate([LOUD * 0.5 * kind(number, random) for kind in _KINDS])
+    return np.concatenate([SPEECH_LEVEL * 0.5 * kind(number, random) for kind in _KINDS])
 
 
 def _silence(number: int, random: np.random.Generator) -> np.ndarray:
@@ -122,7 +124,7 @@ def _silence(number: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _bursts(number: int, random: np.random.Generator, per_s: float, fade_s: float) -> np.ndarray:
-    """Short noises at random: knocks when they fade slowly, typing when fast."""
+    """Short noises at random times: knocks with a slow decay, typing with a fast one."""
     sound, burst_s = np.zeros(number), np.arange(int(8 * fade_s * RATE_HZ)) / RATE_HZ
     for start in random.integers(0, number - len(burst_s), int(per_s * number / RATE_HZ)):
         sound[start : start + len(burst_s)] += random.standard_normal(len(burst_s)) * np.exp(-burst_s / fade_s)
@@ -135,7 +137,7 @@ def _hum(number: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _music(number: int, random: np.random.Generator) -> np.ndarray:
-    """Chords of three plucked tones, two a second."""
+    """Chords of three decaying tones, two a second."""
     note_s = np.arange(RATE_HZ // 2) / RATE_HZ
     chords = [
         sum(

@@ -1,7 +1,7 @@
-"""Starts and stops every service and the whole bundle, over and over, and looks for what is left of them:
+"""Starts and stops every service and the bundle repeatedly, and checks for leaks:
 `.venv/bin/python bench/cycles.py [--cycles 100] [--bundle-cycles 20]`.
 
-Services run with warnings as errors. Exits 1 when anything is left, warned of, or slower to end than it may be.
+Services run with warnings as errors. Exits 1 when anything is left behind, a warning is printed, or a stop is too slow.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import psutil
 from rich.console import Console
@@ -27,51 +27,52 @@ from rich.table import Table
 from rig.processes import environment, eventually, processes_of
 from voicetap import config, links
 from voicetap.bus import Bus
+from voicetap.messages import ServiceState
 from voicetap.service.launch import NO_TELEMETRY
 from voicetap_bundle import Bundle
-from voicetap_watchdog.box import STATE
+from voicetap_watchdog.layout import STATE_PATTERNS
 
 START_S, STOP_S = 30.0, 5.0
 SPEECH = Path(__file__).parents[1] / "tests/data/speech.wav"
-SERVICES = {  # by program: what to start. Alone, each beats as soon as it can work
+SERVICES = {  # module and arguments; each sends heartbeats without the others
     "capture-1": ("voicetap_capture", "1"),
     "vad": ("voicetap_vad",),
     "transcribe-1": ("voicetap_transcribe", "1"),
     "journal": ("voicetap_journal",),
     "watchdog": ("voicetap_watchdog", "watchdog"),
 }
-# What a service started by hand rightly leaves: the state its successor goes on from, and what supervise removes.
-KEPT = (*STATE, "watchdog.pulse")
+# A service started alone leaves these: the state for its next start, and files that supervise would remove.
+KEPT = (*STATE_PATTERNS, "watchdog.pulse")
 _COMPLAINT = re.compile(r"Traceback|Warning|Exception ignored|ERROR|leaked")
 
 
 @dataclass
 class Tally:
-    """All cycles of one thing."""
+    """The results of all cycles of one service or of the bundle."""
 
     starts_s: list[float] = field(default_factory=list)
     stops_s: list[float] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
 
-    def took(self, start_s: float, ready_s: float, stopped_s: float) -> None:
+    def add_cycle(self, start_s: float, ready_s: float, stopped_s: float) -> None:
         self.starts_s.append(ready_s - start_s)
         self.stops_s.append(stopped_s - ready_s)
         if stopped_s - ready_s > STOP_S:
             self.leftovers.append(f"took {stopped_s - ready_s:.1f} s to stop")
 
-    def hear(self, said: str) -> None:
-        self.leftovers += [line for line in said.splitlines() if _COMPLAINT.search(line)]
+    def add_output(self, output: str) -> None:
+        self.leftovers += [line for line in output.splitlines() if _COMPLAINT.search(line)]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Directories that nobody else writes to: the box's own, and where temporary files and caches would go."""
+    """Private directories: the runtime directory, and one for temporary files and caches."""
 
     runtime_dir: Path
     temporary: Path
 
     def environment(self) -> dict[str, str]:
-        """With launch's variables: services are started without it, as it makes one wait that starts too often."""
+        """Includes the variables that launch sets: services run without it here, because it delays frequent starts."""
         settings = {"sources": f"file:{SPEECH}", "transcribe_engine": "pocketsphinx", "supervisor_socket": "/nowhere"}
         directories = {"HOME": str(self.temporary), "TMPDIR": str(self.temporary)}
         return environment(self.runtime_dir, **settings) | NO_TELEMETRY | directories | {"PYTHONWARNINGS": "error"}
@@ -91,7 +92,7 @@ def place() -> Iterator[Place]:
 
 
 def traces() -> set[str]:
-    """What a cycle may add to in this process and in the machine's shared memory."""
+    """Resources of this process and the machine's shared memory that a cycle could leak."""
     process = psutil.Process()
     descriptors = {f"descriptor {path.name}" for path in Path("/proc/self/fd").iterdir() if path.exists()}
     threads = {f"thread {thread.id}" for thread in process.threads()}
@@ -100,26 +101,30 @@ def traces() -> set[str]:
 
 
 def cycle_service(program: str, where: Place, tally: Tally) -> None:
-    """Ready is the first heartbeat of a service that can work; then SIGTERM, and exit 0."""
+    """Waits for the first heartbeat that is not `starting`, then sends SIGTERM and expects exit code 0."""
     variables = where.environment()
-    pipe = subprocess.PIPE  # as stdin too: the watchdog reads events from it, and must not find its end
+    pipe = subprocess.PIPE  # as stdin too: the watchdog reads events from it until its end
     with Bus("app", config.load(variables)) as bus:
-        beats = bus.receiver(links.HEARTBEAT.of(program))
+        heartbeats = bus.receiver(links.HEARTBEAT.of(program))
         command = [sys.executable, "-m", *SERVICES[program]]
         start_s = time.monotonic()
         with subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
-            eventually(lambda: any(beat.state != "starting" for beat in beats), START_S, f"a beat of {program}")
+            eventually(
+                lambda: any(beat.state != ServiceState.STARTING for beat in heartbeats),
+                START_S,
+                f"a heartbeat of {program}",
+            )
             ready_s = time.monotonic()
             process.terminate()
             exit_code = process.wait(2 * STOP_S)
-            tally.took(start_s, ready_s, time.monotonic())
-            tally.hear(process.stdout.read().decode())
+            tally.add_cycle(start_s, ready_s, time.monotonic())
+            tally.add_output(process.stdout.read().decode())
     tally.leftovers += where.leftovers(KEPT)
     tally.leftovers += [f"exit code {exit_code}"] if exit_code else []
 
 
 def cycle_bundle(where: Place, tally: Tally) -> None:
-    """Stopped while somebody speaks."""
+    """Starts the bundle and stops it during speech."""
     os.environ.update(where.environment())
     with ExitStack() as stack:
         start_s = time.monotonic()
@@ -127,9 +132,9 @@ def cycle_bundle(where: Place, tally: Tally) -> None:
         ready_s = time.monotonic()
         logs = [stack.enter_context(path.open()) for path in (where.runtime_dir / "log").iterdir()]
         box.stop()
-        tally.took(start_s, ready_s, time.monotonic())
-        for log in logs:  # removed by now, but open here
-            tally.hear(log.read())
+        tally.add_cycle(start_s, ready_s, time.monotonic())
+        for log in logs:  # removed by the stop, but still open here
+            tally.add_output(log.read())
     tally.leftovers += where.leftovers()
 
 

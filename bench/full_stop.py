@@ -1,6 +1,6 @@
-"""An engine that ends every text with a full stop, as real weights do: stand-ins of a model say nothing that ends.
+"""An engine that ends every text with a full stop, as the real model does; texts of stand-in models never end.
 
-To measure ends that adapt: `PYTHONPATH=bench bench/latency.py --engine full_stop:FullStop --model DIR --sources 1
+To measure adaptive endpoints: `PYTHONPATH=bench bench/latency.py --engine full_stop:FullStop --model DIR --sources 1
 --set vad.adaptive_endpoint=true`.
 """
 
@@ -11,7 +11,7 @@ from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 
 
 class FullStop(FasterWhisper):
-    """Whatever was said is finished."""
+    """faster-whisper with a full stop after every text."""
 
     name = "full-stop"
 

@@ -1,10 +1,10 @@
-"""How soon text follows speech, and what that costs, for 1, 2, 4, 8 microphones: `.venv/bin/python bench/latency.py`.
+"""Latency from speech to text, and its cost, for 1, 2, 4, 8 microphones: `.venv/bin/python bench/latency.py`.
 
-Everybody speaks all the time, five seconds and then a pause of 2.5, each into a virtual microphone of their own, heard
-by PyAudio. Times are counted from when a sample can be heard there at the earliest (see playing.py). All that was
-measured goes to bench/results/latency.json. `--plot` draws it into bench/plots/ (matplotlib: requirements-bench.lock);
-`--draw` does only that, of what was measured last. `--model` takes a CTranslate2 directory: a stand-in of a model costs
-what the real one does, and says nothing. The machine should have nothing else to do.
+Each microphone is a virtual one, read with PyAudio, into which utterances of five seconds with pauses of 2.5 are
+played. Latencies count from the earliest possible recording of a sample (see playing.py). All measurements go to
+bench/results/latency.json. `--plot` draws them into bench/plots/ (matplotlib: requirements-bench.lock); `--draw` draws
+the last results without measuring. `--model` takes a CTranslate2 directory; a stand-in model has the cost of the real
+one, but no meaningful text. Run it on an idle machine.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import known
 import playing
@@ -31,41 +31,44 @@ from rig.microphone import VirtualMicrophone
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "bench/results/latency.json"
 PLOTS = ROOT / "bench/plots"
-STAGGER_S = 0.9  # between two beginnings: nobody speaks in chorus
+STAGGER_S = 0.9  # between the starts of two files, so that utterances do not begin together
 
 
 @dataclass(frozen=True)
-class Guesses:
-    """What was decoded before it was known to be final."""
+class Speculation:
+    """Decodes before the end of an utterance."""
 
     early_jobs: int
     early_used: int  # the others were wasted
-    interims: dict[str, float]  # how they were degraded, and for what share of the time
+    interims: dict[str, float]  # share of the time at each level of degradation
 
 
 @dataclass(frozen=True)
 class Row:
-    """Of all sources together; seconds. Each pair is p50 and p95."""
+    """All sources together; seconds, each pair p50 and p95."""
 
     sources: int
-    said: int  # utterances
-    answered: int  # of these: have a final with text
+    spoken: int  # utterances
+    answered: int  # of these, with a final with text
     first_interim_s: tuple[float, float] | None
     committed_s: tuple[float, float] | None
     endpoint_to_final_s: tuple[float, float] | None
     final_s: tuple[float, float] | None
-    revised_share: float  # words shown and then changed, per word of the finals
-    guesses: Guesses
+    revised_share: float  # words published and later changed, per word of the finals
+    speculation: Speculation
     cores: float
     pss_mib: float
-    load: float  # of the machine, when it began
+    load: float  # of the machine, before the measurement
 
 
 def main() -> None:
     options = parse_arguments()
     if not options.draw:
         measure_all(options)
-    rows = [Row(**row | {"guesses": Guesses(**row["guesses"])}) for row in json.loads(RESULT.read_text())["rows"]]
+    rows = [
+        Row(**row | {"speculation": Speculation(**row["speculation"])})
+        for row in json.loads(RESULT.read_text())["rows"]
+    ]
     Console(width=110).print(table(rows))
     if options.plot or options.draw:
         plot(rows)
@@ -79,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--utterances", type=int, default=10, help="of each source (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of voicetap.toml")
     parser.add_argument("--plot", action="store_true", help="draw bench/plots/latency.png and .svg")
-    parser.add_argument("--draw", action="store_true", help="draw them of the last results, and measure nothing")
+    parser.add_argument("--draw", action="store_true", help="draw the last results, measure nothing")
     return parser.parse_args()
 
 
@@ -89,15 +92,15 @@ def measure_all(options: argparse.Namespace) -> None:
     for sources in options.sources:
         with tempfile.TemporaryDirectory(prefix="vt-") as directory:
             measured.append(measure(sources, Path(directory), options))
-        rows, raw = zip(*measured, strict=True)  # after each: whoever ends it early has something
+        rows, raw = zip(*measured, strict=True)  # written after each, so that an interrupted run has results
         found = {"command": sys.argv[1:], "rows": [asdict(row) for row in rows], "utterances": raw}
         RESULT.write_text(json.dumps(found, indent=1))
 
 
 def measure(sources: int, directory: Path, options: argparse.Namespace) -> tuple[Row, list[dict]]:
-    """The row, and all that it was made of."""
+    """The row, and the timings it summarises."""
     files = [
-        known.make(directory, options.utterances, name=f"s{n}", lead_s=known.PAUSE_S + n * STAGGER_S, first=n)
+        known.build(directory, options.utterances, name=f"s{n}", lead_s=known.PAUSE_S + n * STAGGER_S, first=n)
         for n in range(sources)
     ]
     load = os.getloadavg()[0]
@@ -106,21 +109,23 @@ def measure(sources: int, directory: Path, options: argparse.Namespace) -> tuple
         specs = [f"s{n}=mic:{device}" for n, device in enumerate(microphone.devices)]
         settings = dict(each.split("=", 1) for each in options.set)
         with Voicetap(specs, options.engine, options.model, settings) as voicetap:
-            spoken, levels, meter = listen(voicetap, microphone, files)
+            spoken, levels, meter = play_and_meter(voicetap, microphone, files)
             status = voicetap.box.status()["sources"]
     found = []
     for n, times in enumerate(spoken):
         found += timings([event for event in voicetap.events if event.source == f"s{n}"], times)
-    guesses = Guesses(
+    speculation = Speculation(
         early_jobs=sum(source["early_jobs"] for source in status),
         early_used=sum(source["early_used"] for source in status),
         interims={level: count / levels.total() for level, count in levels.most_common()},
     )
-    return row(sources, found, guesses, meter, load), [asdict(timing) for timing in found]
+    return row(sources, found, speculation, meter, load), [asdict(timing) for timing in found]
 
 
-def listen(voicetap: Voicetap, microphone: VirtualMicrophone, files: list[known.Known]) -> tuple[list, Counter, Meter]:
-    """When everything was spoken, how often interims were at which level meanwhile, and what it cost."""
+def play_and_meter(
+    voicetap: Voicetap, microphone: VirtualMicrophone, files: list[known.Known]
+) -> tuple[list, Counter, Meter]:
+    """The utterances of each source, a count of the interim levels seen meanwhile, and the cost."""
     levels = Counter()
     wanted = sum(len(file.spoken) for file in files)
     with Meter(voicetap.find()) as meter:
@@ -128,23 +133,23 @@ def listen(voicetap: Voicetap, microphone: VirtualMicrophone, files: list[known.
             microphone,
             files,
             is_complete=lambda: voicetap.finals() >= wanted,
-            look=lambda: levels.update([voicetap.box.status()["sources"][0]["interims"]]),
+            poll=lambda: levels.update([voicetap.box.status()["sources"][0]["interims"]]),
         )
     return spoken, levels, meter
 
 
-def row(sources: int, found: list[Timing], guesses: Guesses, meter: Meter, load: float) -> Row:
+def row(sources: int, found: list[Timing], speculation: Speculation, meter: Meter, load: float) -> Row:
     answered = [timing for timing in found if timing.final_s is not None]
     return Row(
         sources=sources,
-        said=len(found),
+        spoken=len(found),
         answered=len(answered),
         first_interim_s=both(timing.first_interim_s for timing in answered),
         committed_s=both(late_s for timing in answered for late_s in timing.committed_s),
         endpoint_to_final_s=both(timing.endpoint_to_final_s for timing in answered),
         final_s=both(timing.final_s for timing in answered),
         revised_share=sum(timing.revised for timing in found) / max(1, sum(timing.words for timing in found)),
-        guesses=guesses,
+        speculation=speculation,
         cores=meter.cpu_s / meter.seconds,
         pss_mib=meter.peak_pss_bytes / MIB,
         load=load,
@@ -162,16 +167,16 @@ def table(rows: list[Row]) -> Table:
     for each in rows:
         shown.add_column(str(each.sources), justify="right")
     lines = {
-        "utterances answered": lambda of: f"{of.answered} of {of.said}",
+        "utterances answered": lambda of: f"{of.answered} of {of.spoken}",
         "onset → first interim": lambda of: pair(of.first_interim_s),
         "word spoken → committed": lambda of: pair(of.committed_s),
         "endpoint → final": lambda of: pair(of.endpoint_to_final_s),
         "end of speech → final": lambda of: pair(of.final_s),
         "words shown and revised (UPWR)": lambda of: f"{of.revised_share:.2f}",
         "early decodes wasted": lambda of: (
-            f"{of.guesses.early_jobs - of.guesses.early_used} of {of.guesses.early_jobs}"
+            f"{of.speculation.early_jobs - of.speculation.early_used} of {of.speculation.early_jobs}"
         ),
-        "interims: level, share of the time": lambda of: shares(of.guesses.interims),
+        "interims: level, share of the time": lambda of: shares(of.speculation.interims),
         "CPU seconds per second of audio": lambda of: f"{of.cores / of.sources:.2f}",
         "cores in use": lambda of: f"{of.cores:.2f}",
         "memory of everything (PSS), MiB": lambda of: f"{of.pss_mib:.0f}",

@@ -1,4 +1,4 @@
-"""What bench/budgets.py measures, each on a real bundle or a real model. Returns plain numbers."""
+"""The measurements of bench/budgets.py, on a real bundle or model."""
 
 import os
 import threading
@@ -12,21 +12,21 @@ import known
 from rig import processes
 from voicetap import links
 from voicetap.bus import Bus
-from voicetap.messages import FRAME_BYTES, Final, SpeechStopped
+from voicetap.messages import FRAME_BYTES, Final, Reason, SpeechStopped
 from voicetap_bundle import Bundle
 from voicetap_vad import silero
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Which engine and model everything is measured with."""
+    """The engine and model of all measurements."""
 
     engine: str
     model: str
 
 
 def silero_cost_us(frames: int = 2000) -> list[float]:
-    """Microseconds of each frame through the model, context and state included."""
+    """Microseconds per frame, including context and state."""
     detector = silero.Silero(silero.load(silero.model_path()))
     sound = os.urandom(FRAME_BYTES)
     return [elapsed * 1e6 for elapsed in _times(lambda: detector.probabilities(sound), frames)]
@@ -40,7 +40,7 @@ def _times(work, count: int) -> Iterator[float]:
 
 
 def start_and_stop(engine: Engine) -> tuple[float, float]:
-    """Seconds from launch to every service ready, and from SIGTERM to everything gone."""
+    """Seconds from launch until every service is ready, and from SIGTERM until no process is left."""
     start_s = time.monotonic()
     box = Bundle("mic", engine=engine.engine, model=engine.model).start()
     ready_s = time.monotonic() - start_s
@@ -51,7 +51,7 @@ def start_and_stop(engine: Engine) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Idle:
-    """`cpu` is cores; memory is what the processes have for themselves, by program."""
+    """`cpu` in cores; memory is PSS; both also by program."""
 
     cpu: float
     cpu_of: dict[str, float]
@@ -60,9 +60,9 @@ class Idle:
 
 
 def idle(engine: Engine, seconds: float) -> Idle:
-    """A bundle that listens to a silent microphone."""
+    """Measures a bundle with a silent microphone."""
     with Bundle("mic", engine=engine.engine, model=engine.model) as box:
-        time.sleep(5)  # first beats, first second of silence: not idle yet
+        time.sleep(5)  # first heartbeats, first second of silence
         before_s, start_s = _cpu_s(box), time.monotonic()
         time.sleep(seconds)
         after_s, elapsed_s = _cpu_s(box), time.monotonic() - start_s
@@ -83,7 +83,7 @@ def _name(process) -> str:
 
 @dataclass(frozen=True)
 class Speaking:
-    """One entry per utterance, and one per frame; seconds."""
+    """Seconds, per frame or per utterance."""
 
     frame_to_reader_s: list[float]
     end_to_final_s: list[float]
@@ -92,39 +92,39 @@ class Speaking:
 
 
 def speaking(engine: Engine, directory: Path, utterances: int) -> Speaking:
-    """A file in real time, with known ends of speech; frames and transcripts heard as any reader would."""
-    file = known.make(directory, utterances)
+    """Reads frames and transcripts of a file with known ends of speech, played in real time."""
+    file = known.build(directory, utterances)
     with Bundle(f"file:{file.path}", engine=engine.engine, model=engine.model, pace="realtime") as box:
-        return _listen(box, [spoken.end_s for spoken in file.spoken])
+        return _measure(box, [spoken.end_s for spoken in file.spoken])
 
 
-def _listen(box: Bundle, ends_s: list[float]) -> Speaking:
-    """Frames and transcripts each on a thread of its own, which sleeps until they come, as any reader would."""
+def _measure(box: Bundle, ends_s: list[float]) -> Speaking:
+    """Reads frames and transcripts on a thread each, which sleeps until something is received, as an app would."""
     ages_s, stopped_s, finals = [], {}, []
     done = threading.Event()
-    hearing = threading.Thread(target=_hear_frames, args=(box, ages_s, done))
-    hearing.start()
+    frame_reader = threading.Thread(target=_read_frames, args=(box, ages_s, done))
+    frame_reader.start()
     start_s, before_s = time.monotonic(), sum(_cpu_s(box).values())
     with box.tap(interims=True, events=True) as tap:
         while len(finals) < len(ends_s) and time.monotonic() - start_s < 5 * len(ends_s) + 20:
-            heard = tap.next(timeout_s=0.5)
-            if isinstance(heard, SpeechStopped):
-                stopped_s[heard.utterance_id] = time.monotonic()
-            elif isinstance(heard, Final) and heard.reason != "too_short":
-                finals.append((heard, time.monotonic()))
+            message = tap.next(timeout_s=0.5)
+            if isinstance(message, SpeechStopped):
+                stopped_s[message.utterance_id] = time.monotonic()
+            elif isinstance(message, Final) and message.reason != Reason.TOO_SHORT:
+                finals.append((message, time.monotonic()))
     cpu_s, audio_s = sum(_cpu_s(box).values()) - before_s, time.monotonic() - start_s
     done.set()
-    hearing.join()
-    live = [(final, came_s) for final, came_s in finals if final.utterance_id in stopped_s]
+    frame_reader.join()
+    live = [(final, received_s) for final, received_s in finals if final.utterance_id in stopped_s]
     return Speaking(
         frame_to_reader_s=ages_s,
-        end_to_final_s=[came_s - _end_s(final, ends_s) for final, came_s in live],
-        endpoint_to_final_s=[came_s - stopped_s[final.utterance_id] for final, came_s in live],
+        end_to_final_s=[received_s - _end_s(final, ends_s) for final, received_s in live],
+        endpoint_to_final_s=[received_s - stopped_s[final.utterance_id] for final, received_s in live],
         cpu_per_audio_s=cpu_s / audio_s,
     )
 
 
-def _hear_frames(box: Bundle, ages_s: list[float], done: threading.Event) -> None:
+def _read_frames(box: Bundle, ages_s: list[float], done: threading.Event) -> None:
     source = box.settings.sources[0].partition("=")[0]
     with Bus("app", box.settings) as bus:
         frames = bus.receiver(links.AUDIO.of(source), (f"audio/{source}",))
@@ -134,5 +134,5 @@ def _hear_frames(box: Bundle, ages_s: list[float], done: threading.Event) -> Non
 
 
 def _end_s(final: Final, ends_s: list[float]) -> float:
-    """When the last speech in it was captured."""
+    """The time at which the last speech in it was captured."""
     return final.ended_ns / 1e9 - (final.end_s - max(end_s for end_s in ends_s if end_s <= final.end_s))

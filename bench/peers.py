@@ -1,9 +1,9 @@
 """voicetap and RealtimeSTT on the same speech, microphone and model: `.venv/bin/python bench/peers.py --model DIR`.
 
-RealtimeSTT, the newest that pip finds, is installed once into an environment of its own in the cache directory: 1.3 GB,
-two minutes, with a CPU build of torch. `--require torch==2.13.0+cpu` takes that build, where pip can find it; without
-it, pip fetches gigabytes for GPUs. `--update` looks for a newer RealtimeSTT. Prints a table in Markdown; all that was
-measured goes to bench/results/peers.json. The machine should have nothing else to do.
+Installs the newest RealtimeSTT once into an environment of its own in the cache directory: 1.3 GB and two minutes with
+a CPU build of torch, which `--require torch==2.13.0+cpu` selects where pip can find it; without it, pip downloads
+gigabytes for GPUs. `--update` installs a newer RealtimeSTT. Prints a table in Markdown, and writes all measurements to
+bench/results/peers.json. Run it on an idle machine.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import known
 import playing
@@ -34,7 +34,7 @@ from rig.microphone import VirtualMicrophone
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results"
 CONSOLE = Console(soft_wrap=True, markup=False, highlight=False)
-SETTLE_S = 5.0  # after ready: first beats, first second of silence
+SETTLE_S = 5.0  # after ready: first heartbeats, first second of silence
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vt-") as directory, VirtualMicrophone() as microphone:
         os.environ |= microphone.environment
-        spoken = known.make(Path(directory), options.utterances)
+        spoken = known.build(Path(directory), options.utterances)
         rows = []
-        for name, make in subjects(options):
+        for name, create in subjects(options):
             CONSOLE.print(f"{name} …")
-            rows.append(measure(name, make, microphone, spoken, options.idle_s))
+            rows.append(measure(name, create, microphone, spoken, options.idle_s))
     (RESULTS / "peers.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     for line in markdown(rows):
         CONSOLE.print(line)
@@ -74,13 +74,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--utterances", type=int, default=10, help="for each of them (default: %(default)s)")
     parser.add_argument("--idle-s", type=float, default=15, help="seconds of silence (default: %(default)s)")
     parser.add_argument("--require", action="append", default=[], metavar="REQUIREMENT", help="to install with it")
-    parser.add_argument("--update", action="store_true", help="look for a newer RealtimeSTT")
+    parser.add_argument("--update", action="store_true", help="install a newer RealtimeSTT")
     parser.add_argument("--only", default="", help="those with this in their names")
     return parser.parse_args()
 
 
 def subjects(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Subject]]]:
-    """Those that were asked for, by name, each to be made when it is its turn."""
+    """The selected subjects, by name, each created only when it is measured."""
     python, version = environment(options)
     model = str(Path(options.model).absolute())
     found = {}
@@ -93,7 +93,7 @@ def subjects(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Su
 
 
 def environment(options: argparse.Namespace) -> tuple[str, str]:
-    """The Python in which RealtimeSTT is, installed if it is not yet; and RealtimeSTT's version."""
+    """The Python of the environment with RealtimeSTT, which is installed if missing; and RealtimeSTT's version."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "voicetap/peers")
     python = str(cache / "bin/python")
     if options.update or not version_in(python):
@@ -105,16 +105,16 @@ def environment(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def version_in(python: str) -> str:
-    """Empty where there is none."""
-    ask = "from importlib.metadata import version; print(version('RealtimeSTT'))"
+    """RealtimeSTT's version there; empty without one."""
+    code = "from importlib.metadata import version; print(version('RealtimeSTT'))"
     try:
-        return subprocess.run([python, "-c", ask], capture_output=True, text=True).stdout.strip()
+        return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
         return ""
 
 
-def measure(name: str, make: Callable, microphone: VirtualMicrophone, file: known.Known, idle_s: float) -> Row:
-    subject = make()
+def measure(name: str, create: Callable, microphone: VirtualMicrophone, file: known.Known, idle_s: float) -> Row:
+    subject = create()
     start_s = time.monotonic()
     subject.start()
     try:

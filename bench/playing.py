@@ -1,8 +1,8 @@
-"""Plays known speech into virtual microphones, and says when each moment of it could be heard there.
+"""Plays known speech into virtual microphones, and determines when each sample could be recorded there at the earliest.
 
-A recorder of our own listens to each microphone all the time. The samples come out of it bit for bit, so the first that
-is not silent says where the file begins; and the earliest that any sample ever came says when that was: everything
-is measured on this one clock, whoever is measured.
+A recorder of our own reads each microphone. It receives the samples unchanged, so the first one that is not zero shows
+where the file begins; and the earliest receipt of any sample, relative to its position, dates all of them on the
+monotonic clock. All subjects are measured on this clock.
 """
 
 import os
@@ -17,18 +17,18 @@ from known import Known, Spoken
 from rig.microphone import VirtualMicrophone
 from rig.speech import RATE_HZ
 
-LOOK_EVERY_S = 1.0
-PATIENCE_S = 20.0  # for what was not published when all was played
+POLL_S = 1.0
+PUBLISH_S = 20.0  # for the last messages, after all was played
 
 
 class Recorder:
-    """`with Recorder(microphone, device) as recorder:` while something is played."""
+    """Records a device within `with Recorder(microphone, device) as recorder:`."""
 
     def __init__(self, microphone: VirtualMicrophone, device: str):
         self._process = microphone.record(device)
         self._reading = threading.Thread(target=self._read)
-        self._started_s = float("inf")  # at the latest
-        self._first: int | None = None  # sample that is not silent
+        self._started_s = float("inf")  # upper bound of when sample 0 was captured
+        self._first: int | None = None  # sample that is not zero
 
     def __enter__(self) -> "Recorder":
         self._reading.start()
@@ -40,10 +40,10 @@ class Recorder:
         self._reading.join()
         self._process.stdout.close()
 
-    def heard(self, known: Known) -> tuple[Spoken, ...]:
-        """The same on this machine's monotonic clock."""
+    def spoken(self, known: Known) -> tuple[Spoken, ...]:
+        """The file's utterances on the monotonic clock. Raises RuntimeError when nothing was recorded."""
         if self._first is None:
-            raise RuntimeError(f"nothing was heard of {known.path}: does the sound server run?")
+            raise RuntimeError(f"nothing was recorded of {known.path}: does the sound server run?")
         began_s = self._started_s + self._first / RATE_HZ - known.first_s
         return tuple(spoken.later(began_s) for spoken in known.spoken)
 
@@ -64,11 +64,12 @@ def play(
     microphone: VirtualMicrophone,
     files: Sequence[Known],
     is_complete: Callable[[], bool],
-    look: Callable[[], None] = lambda: None,
+    poll: Callable[[], None] = lambda: None,
 ) -> list[tuple[Spoken, ...]]:
-    """One file per device, all at once, until everything about them has been published. Returns when it was spoken.
+    """Plays one file per device, all at once, and waits until `is_complete`. Returns the utterances of each file on the
+    monotonic clock.
 
-    `look` is called now and then while they are played.
+    `poll` is called every POLL_S while they are played.
     """
     with ExitStack() as stack:
         recorders = [stack.enter_context(Recorder(microphone, device)) for device in microphone.devices[: len(files)]]
@@ -77,9 +78,9 @@ def play(
             for known, device in zip(files, microphone.devices, strict=False)
         ]
         while any(player.poll() is None for player in players):
-            look()
-            time.sleep(LOOK_EVERY_S)
-        deadline_s = time.monotonic() + PATIENCE_S
+            poll()
+            time.sleep(POLL_S)
+        deadline_s = time.monotonic() + PUBLISH_S
         while not is_complete() and time.monotonic() < deadline_s:
             time.sleep(0.1)
-        return [recorder.heard(known) for recorder, known in zip(recorders, files, strict=True)]
+        return [recorder.spoken(known) for recorder, known in zip(recorders, files, strict=True)]

@@ -1,7 +1,7 @@
 """RealtimeSTT on the default microphone, as its users run it: bench/peers.py starts it in an environment of its own.
 
 `python bench/realtimestt.py SETTING MODEL` prints its events as JSON, one a line, until its stdin is closed.
-`tuned-early` is the fastest that RealtimeSTT can do: 0.6 s of silence in all, a greedy search, and a decode that begins
+`tuned-early` is the fastest setting of RealtimeSTT: 0.6 s of silence in all, a greedy search, and a decode that begins
 before the endpoint.
 """
 
@@ -18,7 +18,7 @@ SETTINGS = {
     "default-partials": PARTIALS,
     "tuned-early": PARTIALS
     | {
-        "post_speech_silence_duration": 0.44,  # and 0.16 until it believes that there is silence
+        "post_speech_silence_duration": 0.44,  # plus 0.16 until it detects silence
         "silero_deactivity_detection": True,
         "early_transcription_on_silence": 0.05,
         "min_length_of_recording": 0.2,
@@ -33,8 +33,8 @@ SETTINGS = {
 }
 
 
-class Events:
-    """Printed on what was stdout: the library may print whatever it likes elsewhere."""
+class EventPrinter:
+    """Prints events to the original stdout; the library's own output goes to stderr."""
 
     def __init__(self):
         self._out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -52,10 +52,10 @@ class Events:
 
 
 def main() -> None:
-    from RealtimeSTT import AudioToTextRecorder  # here, as it imports this file again in processes of its own
+    from RealtimeSTT import AudioToTextRecorder  # not above: its child processes import this file
 
     setting, model = sys.argv[1:]
-    events = Events()
+    events = EventPrinter()
     recorder = AudioToTextRecorder(
         model=model,
         device="cpu",
@@ -68,14 +68,14 @@ def main() -> None:
         **SETTINGS[setting],
     )
     stopping = threading.Event()
-    threading.Thread(target=listen, args=(recorder, events, stopping), daemon=True).start()
+    threading.Thread(target=read_texts, args=(recorder, events, stopping), daemon=True).start()
     events.put("ready")
     sys.stdin.read()
     stopping.set()
     recorder.shutdown()
 
 
-def listen(recorder: object, events: Events, stopping: threading.Event) -> None:
+def read_texts(recorder: object, events: EventPrinter, stopping: threading.Event) -> None:
     while not stopping.is_set():
         if text := recorder.text():
             events.put("final", text)

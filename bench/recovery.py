@@ -1,9 +1,9 @@
-"""How soon the bundle works again after SIGKILL and SIGSTOP of each program: `.venv/bin/python bench/recovery.py`.
+"""Recovery time of the bundle from SIGKILL and SIGSTOP of each program: `.venv/bin/python bench/recovery.py`.
 
-While somebody speaks a short phrase every second, one program after the other is hurt, at random moments. Measured is
-the time to the first heartbeat of its successor that says it can work, and to the first transcript of sound that was
-captured after the fault, which every service has had in its hands since. On a microphone, also how much sound was not
-captured. The row "nobody" shows what the phrases alone cost. The machine should have nothing else to do.
+Short phrases are played, one per second, while one program after the other gets a signal at random times. Measured are
+the time to the first heartbeat of its successor with the state ready or busy, and to the first transcript of sound that
+was captured after the fault, which every service has handled since. With a microphone, also how much sound was not
+captured. The row "none" shows the latency of the phrases without a fault. Run it on an idle machine.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 from rich.console import Console
 from rich.table import Table
@@ -29,27 +29,27 @@ from rig import speech
 from rig.microphone import VirtualMicrophone
 from voicetap import links
 from voicetap.bus import Bus
-from voicetap.messages import Final, Gap, Heartbeat
+from voicetap.messages import Entry, Gap, Heartbeat
 from voicetap_bundle import Bundle
 
 PHRASES = ("stop now", "turn left", "good morning", "thank you", "all right", "come here", "open it", "how nice")
 PAUSE_S = 0.45
-BRISK = {
+SHORT_ENDPOINT = {  # so that each phrase is an utterance
     "vad.endpoint_ms": 250,
     "vad.speech_pad_ms": 100,
     "vad.min_speech_ms": 96,
-}  # so that each phrase is an utterance
-PATIENCE_S = 60.0
-CALM_S = (0.7, 2.0)  # between the end of one recovery and the next fault, so that no crash loop is seen in them
+}
+RECOVERY_S = 60.0
+UNDISTURBED_S = (0.7, 2.0)  # between a recovery and the next fault, so that they are no crash loop
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
-NOBODY = "nobody"
+NO_PROGRAM = "none"
 
 
 @dataclass
 class Cell:
-    """All faults of one kind against one program; seconds."""
+    """The measurements of one signal to one program; seconds."""
 
-    beat_s: list[float] = field(default_factory=list)
+    ready_s: list[float] = field(default_factory=list)
     transcript_s: list[float] = field(default_factory=list)
     lost_s: list[float] = field(default_factory=list)
 
@@ -57,68 +57,68 @@ class Cell:
 Cells = dict[tuple[str, signal.Signals], Cell]
 
 
-class Ears:
-    """The last heartbeat of every program, and every entry, as they come."""
+class Observer:
+    """Receives the heartbeats of every program, and all entries."""
 
     def __init__(self, box: Bundle, stack: ExitStack):
         self._bus = stack.enter_context(Bus("app", box.settings))
         self._tap = stack.enter_context(box.tap(since=None))
         self._receivers = [self._bus.receiver(links.HEARTBEAT.of(name)) for name in box.programs]
-        self.beats: dict[str, Heartbeat] = {}
+        self.heartbeats: dict[str, Heartbeat] = {}
 
-    def listen(self) -> Iterator[Final | Gap]:
-        """What came in the next few milliseconds."""
+    def poll(self) -> Iterator[Entry]:
+        """The entries of the next 3 ms; updates `heartbeats`."""
         self._bus.wait(0.003)
         for receiver in self._receivers:
-            self.beats |= {beat.name: beat for beat in receiver}
-        while heard := self._tap.next(timeout_s=0):
-            yield heard
+            self.heartbeats |= {beat.name: beat for beat in receiver}
+        while entry := self._tap.next(timeout_s=0):
+            yield entry
 
 
 def attack(box: Bundle, names: tuple[str, ...], repeats: int, dice: random.Random) -> Cells:
-    """Hurts each of these programs `repeats` times in each way, in turn."""
+    """Sends each of SIGNALS `repeats` times to each of these programs, in turn."""
     cells: Cells = defaultdict(Cell)
     with ExitStack() as stack:
-        ears = Ears(box, stack)
+        observer = Observer(box, stack)
         for _ in range(repeats):
             for kind in SIGNALS:
                 for name in names:
-                    _calm(ears, box.programs, dice.uniform(*CALM_S))
-                    _hurt(ears, name, kind, cells[name, kind])
+                    _wait_undisturbed(observer, box.programs, dice.uniform(*UNDISTURBED_S))
+                    _measure(observer, name, kind, cells[name, kind])
     return cells
 
 
-def _calm(ears: Ears, names: tuple[str, ...], seconds: float) -> None:
-    """Until all have worked for so long."""
+def _wait_undisturbed(observer: Observer, names: tuple[str, ...], seconds: float) -> None:
+    """Waits until all programs have worked for so long."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
-        list(ears.listen())
-        if any(not _works(ears.beats.get(name)) for name in names):
+        list(observer.poll())
+        if any(not _is_working(observer.heartbeats.get(name)) for name in names):
             until_s = time.monotonic() + seconds
 
 
-def _hurt(ears: Ears, name: str, kind: signal.Signals, cell: Cell) -> None:
-    victim = ears.beats[name].pid if name != NOBODY else 0
+def _measure(observer: Observer, name: str, kind: signal.Signals, cell: Cell) -> None:
+    victim = observer.heartbeats[name].pid if name != NO_PROGRAM else 0
     start_ns = time.monotonic_ns()
     if victim:
         os.kill(victim, kind)
-    works_s, transcript_s, lost_s = 0.0 if not victim else None, None, 0.0
-    while works_s is None or transcript_s is None:
-        for heard in ears.listen():
-            if isinstance(heard, Gap):
-                lost_s += heard.end_s - heard.start_s
-            elif heard.ended_ns > start_ns and transcript_s is None:
+    recovered_s, transcript_s, lost_s = 0.0 if not victim else None, None, 0.0
+    while recovered_s is None or transcript_s is None:
+        for entry in observer.poll():
+            if isinstance(entry, Gap):
+                lost_s += entry.end_s - entry.start_s
+            elif entry.ended_ns > start_ns and transcript_s is None:
                 transcript_s = _since(start_ns)
-        if works_s is None and (beat := ears.beats[name]).pid != victim and _works(beat):
-            works_s = _since(start_ns)
-        if _since(start_ns) > PATIENCE_S:
-            raise TimeoutError(f"{name} did not recover from {kind.name} in {PATIENCE_S:g} s")
-    cell.beat_s.append(works_s)
+        if recovered_s is None and (beat := observer.heartbeats[name]).pid != victim and _is_working(beat):
+            recovered_s = _since(start_ns)
+        if _since(start_ns) > RECOVERY_S:
+            raise TimeoutError(f"{name} did not recover from {kind.name} in {RECOVERY_S:g} s")
+    cell.ready_s.append(recovered_s)
     cell.transcript_s.append(transcript_s)
     cell.lost_s.append(lost_s)
 
 
-def _works(beat: Heartbeat | None) -> bool:
+def _is_working(beat: Heartbeat | None) -> bool:
     return beat is not None and beat.state in ("ready", "busy")
 
 
@@ -128,32 +128,32 @@ def _since(start_ns: int) -> float:
 
 def phrases(directory: Path, seconds: float) -> Path:
     """A wav file of short phrases with pauses."""
-    spoken = [speech.pcm_of(speech.say(phrase, directory / "phrase.wav").path) for phrase in PHRASES]
+    spoken = [speech.pcm_of(speech.synthesize(phrase, directory / "phrase.wav").path) for phrase in PHRASES]
     once = b"".join(pcm + speech.silence(PAUSE_S) for pcm in spoken)
     return speech.write_wav(directory / "phrases.wav", once * (1 + int(seconds * 2 * speech.RATE_HZ / len(once))))
 
 
 def seconds_of(faults: int) -> float:
-    """How long it may take."""
+    """Enough sound for so many faults."""
     return 30 + 8.0 * faults
 
 
 @contextmanager
 def bundle(source: str, **engine: str) -> Iterator[Bundle]:
-    os.environ["PYTHONPATH"] = sys.path[0]  # for the workers: the coded engine is in the rig
-    with Bundle(source, pace="realtime", settings=BRISK | {"vad.max_attempts": 20}, **engine) as box:
+    os.environ["PYTHONPATH"] = sys.path[0]  # workers import the coded engine from there
+    with Bundle(source, pace="realtime", settings=SHORT_ENDPOINT | {"vad.max_attempts": 20}, **engine) as box:
         yield box
 
 
 def coded() -> dict[str, str]:
-    """An engine that takes 50 ms, and needs no model."""
+    """The options for an engine that takes 50 ms and needs no model."""
     return {"engine": "rig.coded:CodedEngine", "model": "0.05"}
 
 
 def of_every_program(directory: Path, repeats: int, dice: random.Random) -> Cells:
     path = phrases(directory, seconds_of(repeats * 12))
     with bundle(f"file:{path}", **coded()) as box:
-        return attack(box, (*box.programs, NOBODY), repeats, dice)
+        return attack(box, (*box.programs, NO_PROGRAM), repeats, dice)
 
 
 def of_a_microphone(directory: Path, repeats: int, dice: random.Random) -> Cells:
@@ -178,7 +178,7 @@ def show(cells: Cells, repeats: int) -> None:
             table.add_column(f"{kind.name}\n{what}", justify="right")
     for name in dict.fromkeys(name for name, _ in cells):
         found = [cells[name, kind] for kind in SIGNALS]
-        table.add_row(name, *[_text(values) for c in found for values in (c.beat_s, c.transcript_s, c.lost_s)])
+        table.add_row(name, *[_text(values) for c in found for values in (c.ready_s, c.transcript_s, c.lost_s)])
     Console(width=130).print(table)
 
 

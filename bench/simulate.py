@@ -1,12 +1,14 @@
-"""Runs simulated boxes (tests/sim) by the million: `.venv/bin/python bench/simulate.py --runs N --seed S --jobs J`.
+"""Runs simulated bundles (tests/sim) by the million: `.venv/bin/python bench/simulate.py --runs N --seed S --jobs J`.
 
-Every run has a seed of its own, from S on; `--seed S --trace` shows one as it goes. Exits 1 if one breaks the promise.
+Every run has a seed of its own, from S (default: random) on; `--seed S --trace` prints what happens in one. Exits 1 if
+one breaks the promise.
 """
 
 import argparse
 import contextlib
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
 import time
@@ -18,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from sim import witness, world
 
-CHUNK = 20  # runs between two lines of progress
+CHUNK = 20  # runs between two updates of the progress
 
 
 def main() -> None:
@@ -26,9 +28,9 @@ def main() -> None:
     if options.trace:
         sys.exit(trace(options.seed))
     start_s, happened, violations = time.perf_counter(), Counter(), {}
-    with contextlib.suppress(KeyboardInterrupt):  # what was run by then is reported
+    with contextlib.suppress(KeyboardInterrupt):  # the runs so far are reported
         run(options, happened, violations)
-    report(time.perf_counter() - start_s, happened, violations)
+    report(options.seed, time.perf_counter() - start_s, happened, violations)
     sys.exit(bool(violations))
 
 
@@ -37,44 +39,45 @@ def run(options: argparse.Namespace, happened: Counter, violations: dict[int, li
     chunks = (seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK))
     progress = Progress(options.runs)
     with multiprocessing.get_context("spawn").Pool(options.jobs, signal.signal, (SIGINT, SIG_IGN)) as pool:
-        for seen, wrong in pool.imap_unordered(run_all, chunks):
-            happened.update(seen)
+        for counts, wrong in pool.imap_unordered(run_all, chunks):
+            happened.update(counts)
             violations |= wrong
             progress.show(happened["runs"], wrong)
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the first one (default: %(default)s)")
+    random_seed = secrets.randbelow(1 << 40)
+    parser.add_argument("--seed", type=int, default=random_seed, help="of the first one (default: random)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
-    parser.add_argument("--trace", action="store_true", help="show what happens in the run with this seed")
+    parser.add_argument("--trace", action="store_true", help="print what happens in the run with this seed")
     return parser.parse_args()
 
 
 def trace(seed: int) -> bool:
-    violations = world.run(seed, say).violations
+    violations = world.run(seed, write_line).violations
     for violation in violations:
-        say(f"VIOLATION: {violation}")
+        write_line(f"VIOLATION: {violation}")
     return bool(violations)
 
 
 def run_all(seeds: range) -> tuple[Counter, dict[int, list[str]]]:
     happened, violations = Counter(), {}
     for seed in seeds:
-        seen = world.run(seed)
-        happened.update(seen.happened, runs=1)
-        if seen.violations:
-            violations[seed] = seen.violations
+        witnessed = world.run(seed)
+        happened.update(witnessed.happened, runs=1)
+        if witnessed.violations:
+            violations[seed] = witnessed.violations
     return happened, violations
 
 
 class Progress:
-    """What is wrong at once, how far it is now and then: often on a terminal, seldom in a file."""
+    """Prints violations at once, and the number of runs now and then: often on a terminal, seldom to a file."""
 
     def __init__(self, runs: int):
         self._runs = runs
@@ -83,7 +86,7 @@ class Progress:
 
     def show(self, done: int, wrong: dict[int, list[str]]) -> None:
         for seed, violations in wrong.items():
-            say(f"seed {seed}: {violations[0]}")
+            write_line(f"seed {seed}: {violations[0]}")
         sys.stdout.flush()
         if time.monotonic() >= self._next_s or done == self._runs:
             self._next_s = time.monotonic() + self._every_s
@@ -91,18 +94,18 @@ class Progress:
             sys.stderr.flush()
 
 
-def report(seconds: float, happened: Counter, violations: dict[int, list[str]]) -> None:
+def report(first_seed: int, seconds: float, happened: Counter, violations: dict[int, list[str]]) -> None:
     runs = happened.pop("runs", 0)
     faults = sum(count for what, count in happened.items() if what.startswith("fault: "))
-    say(f"{runs} runs in {seconds:.0f} s ({60 * runs / seconds:.0f} a minute)")
-    say(f"{faults} faults, {happened['words published']} words, {len(violations)} runs with violations")
+    write_line(f"{runs} runs from seed {first_seed} on in {seconds:.0f} s ({60 * runs / seconds:.0f} a minute)")
+    write_line(f"{faults} faults, {happened['words published']} words, {len(violations)} runs with violations")
     for what, count in sorted(happened.items()):
-        say(f"{count:10} {what}")
+        write_line(f"{count:10} {what}")
     for what in (*witness.SOMETIMES, *witness.RARELY):
         if not happened[what]:
-            say(f"     never {what}")
+            write_line(f"     never {what}")
     for seed in sorted(violations):
-        say(f"again: bench/simulate.py --seed {seed} --trace")
+        write_line(f"again: bench/simulate.py --seed {seed} --trace")
 
 
 if __name__ == "__main__":

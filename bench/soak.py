@@ -1,8 +1,8 @@
-"""Hours of speech through the bundle, as fast as it can: does anything grow? `.venv/bin/python bench/soak.py --hours 1`
+"""Leak test: hours of speech through the bundle, faster than real time: `.venv/bin/python bench/soak.py --hours 1`.
 
-Memory, descriptors and threads of every program are sampled all along, written to bench/results/soak.csv and, where
-matplotlib is installed (requirements-bench.lock), plotted to soak.png and soak.svg beside it. Every frame is numbered,
-as in rig.world, so that a lost or doubled word is seen too. Exits 1 when something grows, or a word is missing.
+Samples memory, descriptors and threads of every program, writes them to bench/results/soak.csv and, where matplotlib is
+installed (requirements-bench.lock), plots them to soak.png and soak.svg beside it. Every frame is numbered, as in
+rig.world, so that lost or doubled frames are found too. Exits 1 when something grows, or a frame is lost or doubled.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the rig that the tests stand on
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for rig
 
 import numpy as np
 import psutil
@@ -25,13 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from rig import judge, speech, world
+from rig.collector import TapCollector
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap_bundle import Bundle
 from voicetap_bundle.audit import audit
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLE_S = 1.0
-WARM_UP = 0.25  # of the run: capture's ring has wrapped by then, and every cache is filled
+WARM_UP = 0.25  # of the run: by then the ring has wrapped and every cache is full
 MAX_SLOPE_MIB = 2.0  # per hour of speech, after the warm-up
 MIB = 1 << 20
 
@@ -47,13 +48,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one program, after the warm-up."""
+    """The growth of one program after the warm-up."""
 
     program: str
     first_mib: float
     last_mib: float
     slope_mib: float  # per hour of speech
-    more_descriptors: int  # at the end than at the beginning
+    more_descriptors: int  # from begin to end
     more_threads: int
 
     @property
@@ -63,21 +64,21 @@ class Verdict:
 
 def main() -> None:
     options = parse_arguments()
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "tests")  # for the workers, where the coded engine is
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1] / "tests")  # workers import the coded engine from there
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vt-") as directory:
         played = long_world(Path(directory), options.hours)
-        samples, wrong, elapsed_s = soak(played)
+        samples, found, elapsed_s = soak(played)
     verdicts = [judge_samples(name, of) for name, of in by_program(samples).items()]
     write(samples)
     plot(samples, options.hours)
-    report(verdicts, wrong, played.seconds, elapsed_s)
-    sys.exit(bool(wrong) or not all(verdict.is_flat for verdict in verdicts))
+    report(verdicts, found, played.seconds, elapsed_s)
+    sys.exit(bool(found) or not all(verdict.is_flat for verdict in verdicts))
 
 
 def long_world(directory: Path, hours: float) -> world.World:
-    """A rig.world of any length: its sentences again and again, every frame with a number of its own."""
-    base = world.make(directory, len(speech.SENTENCES))
+    """A rig.world of any length: its sentences repeated, with unique frame numbers."""
+    base = world.build(directory, len(speech.SENTENCES))
     frames = np.frombuffer(speech.pcm_of(base.path), "<i2").reshape(-1, FRAME_SAMPLES)
     rounds = max(1, round(hours * 3600 / base.seconds))
     with wave.open(str(directory / "long.wav"), "wb") as file:
@@ -89,27 +90,26 @@ def long_world(directory: Path, hours: float) -> world.World:
 
 
 def numbered(frames: np.ndarray, first: int) -> np.ndarray:
-    """These frames with other numbers in their least significant bits."""
+    """The frames with numbers from `first` on in their least significant bits."""
     numbers = np.arange(first, first + len(frames))[:, None]
     bits = (numbers >> np.arange(world.NUMBER_BITS)) & 1
-    again = frames.copy()
-    again[:, : world.NUMBER_BITS] = (again[:, : world.NUMBER_BITS] & ~1) | bits.astype("<i2")
-    return again
+    renumbered = frames.copy()
+    renumbered[:, : world.NUMBER_BITS] = (renumbered[:, : world.NUMBER_BITS] & ~1) | bits.astype("<i2")
+    return renumbered
 
 
 def soak(played: world.World) -> tuple[list[Sample], list[str], float]:
-    """Samples, violations of the promise, and how long it took."""
-    samples, entries, start_s = [], [], time.monotonic()
+    """Samples, violations, and the seconds it took."""
+    samples, start_s = [], time.monotonic()
     source, engine = f"file:{played.path}", "rig.coded:CodedEngine"
     with Bundle(source, engine=engine, model="0", pace="max") as box, box.tap(since=1) as tap:
+        collector = TapCollector(tap)
         while not box.is_drained():
-            until_s = time.monotonic() + SAMPLE_S
-            while (left_s := until_s - time.monotonic()) > 0:
-                entries.extend(filter(None, [tap.next(timeout_s=left_s)]))
+            collector.collect_for(SAMPLE_S)
             samples += sample(box)
-        entries += iter(lambda: tap.next(timeout_s=1.0), None)
-        wrong = judge.violations(played, entries) + audit(box.settings)["violations"]
-    return samples, wrong, time.monotonic() - start_s
+        collector.poll(timeout_s=1.0)
+        found = judge.violations(played, collector.messages) + audit(box.settings)["violations"]
+    return samples, found, time.monotonic() - start_s
 
 
 def sample(box: Bundle) -> Iterator[Sample]:
@@ -120,7 +120,7 @@ def sample(box: Bundle) -> Iterator[Sample]:
             rss_mib, descriptors = process.memory_info().rss / MIB, process.num_fds()
             yield Sample(service["name"], speech_s, rss_mib, descriptors, process.num_threads())
         except psutil.NoSuchProcess:
-            continue  # then something was restarted, and the audit is for its work
+            continue  # a restarted program; the audit checks its work
 
 
 def by_program(samples: list[Sample]) -> dict[str, list[Sample]]:
@@ -135,7 +135,7 @@ def judge_samples(program: str, samples: list[Sample]) -> Verdict:
     hours = [each.speech_s / 3600 for each in warm]
     slope_mib = float(np.polyfit(hours, [each.rss_mib for each in warm], 1)[0])
     tenth = max(1, len(warm) // 10)
-    more = [  # by the least of some: one that is open for a moment is no leak
+    more = [  # minima, because a descriptor that is open briefly is no leak
         min(getattr(each, name) for each in warm[-tenth:]) - min(getattr(each, name) for each in warm[:tenth])
         for name in ("descriptors", "threads")
     ]
@@ -153,7 +153,7 @@ def plot(samples: list[Sample], hours: float) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return  # the numbers are in soak.csv
+        return  # soak.csv has the numbers
     figure = Figure(figsize=(9, 8), layout="constrained")
     shown = {"rss_mib": "memory (RSS), MiB", "descriptors": "descriptors", "threads": "threads"}
     for axes, (name, label) in zip(figure.subplots(3, sharex=True), shown.items(), strict=True):
@@ -168,7 +168,7 @@ def plot(samples: list[Sample], hours: float) -> None:
         figure.savefig(RESULTS / f"soak.{kind}")
 
 
-def report(verdicts: list[Verdict], wrong: list[str], speech_s: float, elapsed_s: float) -> None:
+def report(verdicts: list[Verdict], found: list[str], speech_s: float, elapsed_s: float) -> None:
     console = Console()
     table = Table("program", "MiB, warm", "MiB, end", "MiB per hour", "descriptors", "threads", "", box=None)
     for each in verdicts:
@@ -179,9 +179,9 @@ def report(verdicts: list[Verdict], wrong: list[str], speech_s: float, elapsed_s
     console.print(
         f"{speech_s / 3600:.2f} h of speech in {elapsed_s / 60:.1f} min: {speech_s / elapsed_s:.0f} times real time"
     )
-    for text in wrong[:20]:
+    for text in found[:20]:
         console.print(f"[red]{text}", soft_wrap=True)
-    console.print(f"{len(wrong)} violations of the promise")
+    console.print(f"{len(found)} violations")
 
 
 def parse_arguments() -> argparse.Namespace:

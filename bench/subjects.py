@@ -1,4 +1,4 @@
-"""Who is measured: voicetap, and a peer in an environment of its own. Each says what it publishes, and when."""
+"""The programs that bench compares: voicetap, and a peer in an environment of its own. Each yields timed events."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cost
-from timing import FINAL, INTERIM, STARTED, STOPPED, Event
+from timing import FINAL, INTERIM, STARTED, STOPPED, TimedEvent
 
 from voicetap.messages import Final, Interim, SpeechStarted, SpeechStopped
 from voicetap_bundle import Bundle
@@ -18,10 +18,10 @@ STOP_S = 30.0
 
 
 class Subject:
-    """`start`, then `events` grow on a thread until `stop`."""
+    """From `start` to `stop` a thread appends to `events`."""
 
     def __init__(self):
-        self.events: list[Event] = []
+        self.events: list[TimedEvent] = []
         self._reading = threading.Thread(target=self._read)
 
     def __enter__(self) -> "Subject":
@@ -32,18 +32,19 @@ class Subject:
         self.stop()
 
     def finals(self) -> int:
-        """Whatever was said in them."""
+        """The number of finals, with or without text."""
         return sum(event.kind == FINAL for event in self.events)
 
     def start(self) -> None:
-        """Returns when it is ready."""
+        """Starts it and returns when it is ready."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Returns when nothing is left of it."""
+        """Stops it and returns when none of its processes is left."""
         raise NotImplementedError
 
     def find(self) -> cost.Find:
+        """A function that returns its processes."""
         raise NotImplementedError
 
     def _read(self) -> None:
@@ -51,7 +52,7 @@ class Subject:
 
 
 class Voicetap(Subject):
-    """The bundle, heard as any app would."""
+    """A bundle, read through a Tap like by any app."""
 
     def __init__(self, sources: Sequence[str], engine: str, model: str, settings: Mapping[str, object]):
         super().__init__()
@@ -74,27 +75,27 @@ class Voicetap(Subject):
     def _read(self) -> None:
         with self.box.tap(interims=True, events=True) as tap:
             while not self._done.is_set():
-                if (heard := tap.next(timeout_s=0.2)) and (event := _event(heard, time.monotonic())):
+                if (message := tap.next(timeout_s=0.2)) and (event := _event(message, time.monotonic())):
                     self.events.append(event)
 
 
-def _event(heard: object, now_s: float) -> Event | None:
-    match heard:
+def _event(message: object, now_s: float) -> TimedEvent | None:
+    match message:
         case SpeechStarted():
-            kind, more = STARTED, {"sound_s": heard.captured_ns / 1e9}
+            kind, more = STARTED, {"sound_s": message.captured_ns / 1e9}
         case SpeechStopped():
             kind, more = STOPPED, {}
         case Interim():
-            kind, more = INTERIM, {"text": heard.text, "committed": heard.committed_text}
+            kind, more = INTERIM, {"text": message.text, "committed": message.committed_text}
         case Final():
-            kind, more = FINAL, {"text": heard.text}
+            kind, more = FINAL, {"text": message.text}
         case _:
             return None
-    return Event(now_s, kind, str(heard.utterance_id), heard.source, **more)
+    return TimedEvent(now_s, kind, str(message.utterance_id), message.source, **more)
 
 
 class Peer(Subject):
-    """A program that prints events as JSON, one a line, `ready` first, and ends when its stdin does."""
+    """A program that prints events as JSON lines, `ready` first, and ends with its stdin."""
 
     def __init__(self, command: Sequence[str], log: Path):
         super().__init__()
@@ -126,9 +127,9 @@ class Peer(Subject):
 
     def _read(self) -> None:
         for line in self._process.stdout:
-            event = Event(**json.loads(line))
+            event = TimedEvent(**json.loads(line))
             if event.kind == "ready":
                 self._ready.set()
             else:
                 self.events.append(event)
-        self._ready.set()  # or it never will be
+        self._ready.set()  # it ended: `start` checks for that

@@ -1,4 +1,4 @@
-"""How late everything was that was published about known speech: pure, no socket, no clock."""
+"""Latencies of published events relative to known speech. Pure: no socket, no clock."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,14 @@ from statistics import quantiles
 
 from known import Spoken
 
-EARLY_S = 0.3  # by so much a beginning may be heard too early
+EARLY_S = 0.3  # an onset may be detected this much too early
 
 STARTED, INTERIM, STOPPED, FINAL = "started", "interim", "stopped", "final"
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something was published at `at_s`. `sound_s`: when that was captured which a STARTED is about."""
+class TimedEvent:
+    """An event published at `at_s`. `sound_s`: when the onset of a STARTED was captured."""
 
     at_s: float
     kind: str
@@ -28,37 +28,37 @@ class Event:
 
 @dataclass
 class Timing:
-    """One utterance; seconds after its onset (`first_interim_s`), its end, or the word. None: it did not come."""
+    """One utterance; seconds after its onset (`first_interim_s`), its end, or a word. None: was not published."""
 
     first_interim_s: float | None = None
     endpoint_s: float | None = None
     final_s: float | None = None
     committed_s: list[float] = field(default_factory=list)  # of each word
     words: int = 0
-    revised: int = 0  # words that were shown, and then changed or taken back
+    revised: int = 0  # words published and later changed or removed
 
     @property
     def endpoint_to_final_s(self) -> float | None:
         return None if None in (self.final_s, self.endpoint_s) else self.final_s - self.endpoint_s
 
 
-def timings(events: Iterable[Event], spoken: Sequence[Spoken]) -> list[Timing]:
-    """One for each utterance of one source. What was cut in several counts together, by its last final."""
+def timings(events: Iterable[TimedEvent], spoken: Sequence[Spoken]) -> list[Timing]:
+    """One for each utterance of one source. Of an utterance cut into several, the last final counts."""
     found = [Timing() for _ in spoken]
     by_utterance = defaultdict(list)
     for event in events:
         by_utterance[event.utterance].append(event)
-    for heard in by_utterance.values():
-        started_s = next((event.sound_s for event in heard if event.kind == STARTED), heard[0].at_s)
+    for of_utterance in by_utterance.values():
+        started_s = next((event.sound_s for event in of_utterance if event.kind == STARTED), of_utterance[0].at_s)
         number = sum(1 for each in spoken if each.onset_s <= started_s + EARLY_S) - 1
         if number >= 0:
-            _add(found[number], spoken[number], heard)
+            _add(found[number], spoken[number], of_utterance)
     return found
 
 
-def _add(timing: Timing, spoken: Spoken, heard: list[Event]) -> None:
-    texts = _until_final([event for event in heard if event.kind in (INTERIM, FINAL) and event.text])
-    for event in heard:
+def _add(timing: Timing, spoken: Spoken, events: list[TimedEvent]) -> None:
+    texts = _until_final([event for event in events if event.kind in (INTERIM, FINAL) and event.text])
+    for event in events:
         if event.kind == STOPPED:
             timing.endpoint_s = event.at_s - spoken.end_s
     if texts and timing.first_interim_s is None and texts[0].kind == INTERIM:
@@ -70,26 +70,26 @@ def _add(timing: Timing, spoken: Spoken, heard: list[Event]) -> None:
         timing.committed_s += _committed(texts, spoken)
 
 
-def _until_final(texts: list[Event]) -> list[Event]:
-    """Without what came too late to be shown."""
+def _until_final(texts: list[TimedEvent]) -> list[TimedEvent]:
+    """Without interims after the last final."""
     last = max((number for number, event in enumerate(texts) if event.kind == FINAL), default=len(texts))
     return texts[: last + 1]
 
 
-def _committed(texts: list[Event], spoken: Spoken) -> list[float]:
-    """Of each word of the final. They are taken as evenly spread: the times of a stand-in of a model mean nothing."""
+def _committed(texts: list[TimedEvent], spoken: Spoken) -> list[float]:
+    """The delay of each word of the final. Words are assumed evenly spread: a stand-in model has no real word times."""
     count = len(texts[-1].text.split())
     word_s = (spoken.end_s - spoken.onset_s) / count
     late_s = []
     for event in texts:
-        known = len((event.text if event.kind == FINAL else event.committed).split())
-        for number in range(len(late_s), min(known, count)):
+        committed = len((event.text if event.kind == FINAL else event.committed).split())
+        for number in range(len(late_s), min(committed, count)):
             late_s.append(event.at_s - (spoken.onset_s + (number + 1) * word_s))
     return late_s
 
 
 def _revised(before: str, after: str) -> int:
-    """How many of the words shown before are not there, at their place, any more."""
+    """How many words of `before` are not at their place in `after`."""
     one, two = _words(before), _words(after)
     return len(one) - sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
 

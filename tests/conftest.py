@@ -1,5 +1,6 @@
-"""Fixtures that every test may use: a private runtime directory and real processes in it."""
+"""Fixtures for all tests: a private runtime directory and real processes in it."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,14 +14,16 @@ from rig import processes
 from voicetap import config
 from voicetap.settings import Settings
 
-# The same examples every time, and however long one takes: the machine may be busy.
+os.environ["VOICETAP_CONFIG"] = os.devnull  # bundles in this process do not read the developer's own voicetap.toml
+
+# The same examples in every run, without a time limit for one: the machine may be busy.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture
 def runtime_dir() -> Iterator[Path]:
-    """A private directory with a path short enough for sockets. No process may outlive the test in it."""
+    """A private directory with a path short enough for sockets. Fails the test if a process in it outlives the test."""
     path = Path(tempfile.mkdtemp(prefix="vt-"))
     yield path
     left = processes.processes_of(path)
@@ -34,12 +37,12 @@ def runtime_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def settings(runtime_dir: Path) -> Settings:
-    return config.load({"VOICETAP_RUNTIME_DIR": str(runtime_dir)})
+    return config.load({"VOICETAP_RUNTIME_DIR": str(runtime_dir), "VOICETAP_CONFIG": os.devnull})
 
 
 @pytest.fixture
 def spawn(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """`spawn("voicetap_vad", vad_threshold=0.4)`: a service as a process, ended with the test."""
+    """`spawn("voicetap_vad", vad_threshold=0.4)`: a service as a process, killed after the test."""
     children: list[subprocess.Popen] = []
 
     def start(module: str, *arguments: str, **settings: str) -> subprocess.Popen:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rig.said import final
+from rig.sample_messages import final
 from voicetap import Tap, links
 from voicetap.async_tap import AsyncTap
 from voicetap.bus import Bus, Sender

@@ -10,12 +10,13 @@ ROOT = Path(__file__).parent.parent
 ONLY_IN = {  # each heavy library is imported in as few files as it can be
     "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py", "proto/voicetap/diagnosis.py"},
     "msgpack": {"proto/voicetap/codec.py"},
-    "pyaudio": {"services/capture/voicetap_capture/microphone.py"},
-    "soxr": {"services/capture/voicetap_capture/resampler.py"},
-    "av": {"services/capture/voicetap_capture/file.py"},
+    "pyaudio": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "soxr": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "av": {"services/capture/voicetap_capture/sources/file.py"},
     "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
     "faster_whisper": {"services/transcribe/voicetap_transcribe/engines/faster_whisper.py"},
     "pocketsphinx": {"services/transcribe/voicetap_transcribe/engines/pocketsphinx.py"},
+    "supervisor": {"services/watchdog/voicetap_watchdog/supervisord_main.py"},
     "silero_vad": set(),
     "torch": set(),
 }
@@ -40,10 +41,19 @@ def test_heavy_libraries_stay_in_their_file():
     assert [] == [(str(p), lib) for p, lib in imports() if lib in ONLY_IN and str(p) not in ONLY_IN[lib]]
 
 
-def test_services_know_only_themselves_and_the_contract():
+def test_services_import_only_themselves_and_the_contract():
     for path, package in imports():
-        if package.startswith("voicetap_"):
+        if package.startswith("voicetap_") and path.parts[0] != "bundle":
             assert package in path.parts, f"{path} imports {package}"
+
+
+def test_the_bundle_imports_no_service_but_the_watchdog():
+    """Which has the names of files and programs, and supervisord's RPC; both without heavy libraries."""
+    imported = {package for path, package in imports() if path.parts[0] == "bundle" and package.startswith("voicetap_")}
+    assert imported <= {"voicetap_bundle", "voicetap_watchdog"}
+    code = "import sys; import voicetap_bundle.programs; print(' '.join({n.split('.')[0] for n in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "voicetap_watchdog" in loaded and not {"supervisor", "zmq", "numpy"} & set(loaded)
 
 
 def test_top_folders_are_not_packages():

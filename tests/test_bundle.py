@@ -1,4 +1,4 @@
-"""Bundle: the whole of voicetap from a program, started and stopped as often as one likes."""
+"""Bundle: all programs of voicetap, started and stopped repeatedly by a program."""
 
 import os
 from collections.abc import Callable
@@ -20,10 +20,10 @@ NAMES = ["capture-1", "vad", "transcribe-1", "journal", "watchdog"]
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("speech") / "hello.wav"
-    return speech.say(SENTENCE, path).path
+    return speech.synthesize(SENTENCE, path).path
 
 
-def test_a_file_becomes_text_and_nothing_is_left_behind_twice_in_a_row(spoken: Path):
+def test_a_file_is_transcribed_twice_and_nothing_is_left_behind(spoken: Path):
     box = Bundle(f"file:{spoken}", engine="pocketsphinx", pace="max")
     for _ in range(2):
         with box:
@@ -34,7 +34,7 @@ def test_a_file_becomes_text_and_nothing_is_left_behind_twice_in_a_row(spoken: P
         assert not psutil.Process().children(recursive=True)
 
 
-def test_its_status_names_every_program_and_source(voicetap_bundle: Callable[..., Bundle], spoken: Path):
+def test_the_status_lists_every_program_and_source(voicetap_bundle: Callable[..., Bundle], spoken: Path):
     box = voicetap_bundle(f"hall=file:{spoken}", engine="pocketsphinx")
     status = box.status()
     assert [service["name"] for service in status["services"]] == NAMES
@@ -56,7 +56,7 @@ def test_a_killed_program_is_replaced(voicetap_bundle: Callable[..., Bundle], sp
     assert not box.kill("no-such-program")
 
 
-def test_what_no_restart_will_cure_ends_the_start_with_one_line(spoken: Path):
+def test_a_permanent_failure_ends_the_start_with_one_line(spoken: Path):
     box = Bundle(f"file:{spoken}", engine="parrot")
     with pytest.raises(BundleError, match="transcribe-1: there is no engine parrot") as error:
         box.start()
@@ -73,7 +73,7 @@ def test_what_no_restart_will_cure_ends_the_start_with_one_line(spoken: Path):
         ({"pace": "slow"}, "capture.pace"),
     ],
 )
-def test_a_wrong_setting_starts_nothing(options: dict, complaint: str):
+def test_an_invalid_setting_starts_nothing(options: dict, complaint: str):
     with pytest.raises(SettingsError, match=complaint):
         Bundle(**options).start()
     assert not psutil.Process().children()

@@ -15,7 +15,7 @@ import zmq
 import zmq.auth
 
 from rig.processes import eventually
-from rig.said import final, id_of
+from rig.sample_messages import final, id_of
 from voicetap import curve, links
 from voicetap.bus import MAX_MESSAGES_PER_TURN, Bus, Receiver
 from voicetap.codec import encode

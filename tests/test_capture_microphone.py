@@ -1,165 +1,15 @@
-"""capture on a microphone: a virtual one, through PyAudio, PortAudio, ALSA and PulseAudio."""
+"""A microphone by PyAudio, without PortAudio: its channels, its rate, its errors."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import wave
+import math
 from array import array
-from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rig.listener import Listener
-from rig.microphone import VirtualMicrophone
-from rig.processes import environment, output_of
-from voicetap.bus import Bus
-from voicetap.messages import SAMPLE_RATE_HZ
-from voicetap_capture import microphone as microphone_module
-
-MODULE = "voicetap_capture"
-SOUND = array("h", [(index * 7919) % 20_000 - 10_000 or 1 for index in range(16_000)])
-
-
-@pytest.fixture
-def microphone(monkeypatch):
-    with VirtualMicrophone() as virtual:
-        for name, value in virtual.environment.items():
-            monkeypatch.setenv(name, value)
-        yield virtual
-
-
-@pytest.fixture
-def heard(settings):
-    with Bus("app", settings) as bus:
-        yield Listener(bus, "mic")
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    path = tmp_path / "noise.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
-        file.writeframes(SOUND.tobytes())
-    return path
-
-
-def pcm_of(heard: Listener) -> bytes:
-    return b"".join(heard.frames[seq].pcm for seq in sorted(heard.frames))
-
-
-def gaps(heard: Listener) -> list[tuple[str, float]]:
-    """Reason and seconds of every jump in position."""
-    frames = [heard.frames[seq] for seq in sorted(heard.frames)]
-    return [
-        (after.gap_reason, (after.position - before.position - 512) / SAMPLE_RATE_HZ)
-        for before, after in zip(frames, frames[1:], strict=False)
-        if after.position != before.position + 512
-    ]
-
-
-def test_what_is_played_is_heard_bit_for_bit(microphone, spawn, heard, recording):
-    process = spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 3)
-    microphone.play(recording).wait()
-    heard.until(lambda: SOUND.tobytes() in pcm_of(heard))
-    assert list(heard.frames) == list(range(min(heard.frames), max(heard.frames) + 1))
-    assert gaps(heard) == []
-    assert {head.state for head in heard.heads} == {"live"}
-    process.terminate()
-    assert process.wait(5) == 0
-    heard.until(lambda: heard.state == "stopping")
-
-
-def test_a_lost_microphone_is_announced_and_taken_up_again(microphone, spawn, heard, runtime_dir):
-    spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
-    heard.until(lambda: len(heard.frames) > 10)
-    microphone.kill()
-    heard.until(lambda: heard.state == "lost")
-    heard.until(lambda: heard.beats[-1].state == "degraded" and heard.beats[-1].detail)
-    before = len(heard.frames)
-    microphone.restart()
-    back_s = time.monotonic()
-    heard.until(lambda: len(heard.frames) > before)
-    assert time.monotonic() - back_s < 0.6, "0.3 s on a machine with nothing else to do"
-    heard.until(lambda: heard.state == "live" and heard.beats[-1].state == "ready")
-    frames = [heard.frames[seq] for seq in sorted(heard.frames)]
-    first = next(frame for frame in frames if frame.gap_reason)
-    away_s = (first.captured_ns - frames[first.seq - frames[0].seq - 1].captured_ns) / 1e9
-    [(reason, gap_s)] = gaps(heard)
-    assert reason == "device_lost"
-    assert gap_s == pytest.approx(away_s - 0.032, abs=0.002)
-    lines = output_of(MODULE, runtime_dir).splitlines()
-    assert sum("listening to 'vmic'" in line for line in lines) == 2
-    assert sum("trying again" in line for line in lines) <= 3, lines
-
-
-def test_an_unplugged_microphone_comes_back(microphone, spawn, heard):
-    spawn(MODULE, sources="mic:vmic", capture_device_timeout_s=0.3)
-    heard.until(lambda: len(heard.frames) > 10)
-    microphone.unload_source()
-    heard.until(lambda: heard.state == "lost")
-    before = len(heard.frames)
-    microphone.load_source()
-    heard.until(lambda: len(heard.frames) > before and heard.state == "live")
-    assert [reason for reason, _ in gaps(heard)] == ["device_lost"]
-
-
-def test_what_was_said_during_a_restart_is_a_gap(microphone, spawn, heard):
-    process = spawn(MODULE, sources="mic")
-    heard.until(lambda: len(heard.frames) > 10)
-    process.kill()
-    process.wait()
-    before = max(heard.frames)
-    spawn(MODULE, sources="mic")
-    heard.until(lambda: max(heard.frames) > before + 5)
-    frames = heard.collect()
-    assert [frame.seq for frame in frames] == list(range(len(frames)))
-    [after] = [frame for frame in frames if frame.gap_reason]
-    last = frames[after.seq - 1]
-    assert after.gap_reason == "capture_restart"
-    away_s = (after.captured_ns - last.captured_ns) / 1e9
-    assert (after.position - last.position) / SAMPLE_RATE_HZ == pytest.approx(away_s, abs=0.002)
-    assert "lost" not in {head.state for head in heard.heads}, "a restart is no loss of the device"
-
-
-def test_a_stopped_sound_server_does_not_hold_up_the_end(microphone, spawn, heard):
-    process = spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 10)
-    os.kill(microphone.pid, signal.SIGSTOP)
-    try:
-        process.terminate()
-        heard.until(lambda: heard.state == "stopping")
-        assert process.wait(5) == 1, "ended by force, after all was said"
-    finally:
-        os.kill(microphone.pid, signal.SIGCONT)
-
-
-def test_a_device_that_is_not_there_is_waited_for_and_the_others_are_named(microphone, spawn, heard, runtime_dir):
-    process = spawn(MODULE, sources="mic:Jabra")
-    heard.until(lambda: heard.state == "lost")
-    for _ in range(50):
-        heard.hear()
-    assert process.poll() is None
-    assert heard.heads[-1].detail == "no input device is called 'Jabra'; there are: 'vmic', 'default'"
-    [line] = output_of(MODULE, runtime_dir).splitlines()
-    assert "Jabra" in line and "trying again" in line
-    assert heard.frames == {}
-    process.terminate()
-    assert process.wait(5) == 0
-
-
-def test_the_devices_are_listed(microphone, runtime_dir):
-    shown = subprocess.run(
-        [sys.executable, "-m", MODULE, "--devices"], env=environment(runtime_dir), capture_output=True, check=True
-    )
-    assert shown.stderr == b""
-    devices = {device["name"]: device for device in json.loads(shown.stdout)}
-    assert set(devices) == {"vmic", "default"}
-    assert devices["vmic"]["supports_16_khz"] is True
-    assert devices["default"]["is_default"] is True
+from rig.blocks import SIZES, blocks_of
+from voicetap_capture.sources import microphone
+from voicetap_capture.sources.microphone import MIX, DeviceLost, Microphone, Resampler, to_mono
 
 
 class StubbornAudio:
@@ -199,41 +49,48 @@ class StubbornAudio:
 
 
 @pytest.mark.parametrize("channel, level", [(-1, 2000), (0, 1000), (1, 3000)])
-def test_a_device_that_cannot_do_16_khz_mono_is_brought_to_it(monkeypatch, channel, level):
-    monkeypatch.setattr(microphone_module.pyaudio, "PyAudio", StubbornAudio)
+def test_a_device_without_16_khz_mono_is_converted(monkeypatch, channel, level):
+    monkeypatch.setattr(microphone.pyaudio, "PyAudio", StubbornAudio)
     monkeypatch.setattr(StubbornAudio, "closed", [])
-    device = microphone_module.Microphone("hw:1", channel)
-    heard = array("h", b"".join(device.read() for _ in range(10)) + device.tail())
+    device = Microphone("hw:1", channel)
+    converted = array("h", b"".join(device.read() for _ in range(10)) + device.flush())
     device.close()
     assert (device.name, device.rate_hz) == ("hw:1,0", 48_000)
-    assert len(heard) == 10 * 2 * 512
-    assert set(heard[2000:-2000]) == {level}
+    assert len(converted) == 10 * 2 * 512
+    assert set(converted[2000:-2000]) == {level}
     assert StubbornAudio.closed == ["stream", "portaudio"]
 
 
 def test_a_channel_the_device_does_not_have_is_one_line(monkeypatch):
-    monkeypatch.setattr(microphone_module.pyaudio, "PyAudio", StubbornAudio)
-    with pytest.raises(microphone_module.DeviceLost, match="2 channels, 48000 Hz. cannot be opened for channel 2"):
-        microphone_module.Microphone("", 2)
+    monkeypatch.setattr(microphone.pyaudio, "PyAudio", StubbornAudio)
+    with pytest.raises(DeviceLost, match="2 channels, 48000 Hz. cannot be opened for channel 2"):
+        Microphone("", 2)
 
 
-def test_a_default_microphone_that_the_sound_server_exchanges_is_announced(microphone, spawn, heard):
-    microphone.load_other_source()
-    spawn(MODULE, sources="mic")
-    heard.until(lambda: len(heard.frames) > 40)  # it has looked
-    microphone.move("other.monitor")
-    heard.until(lambda: heard.heads[-1].detail == "the sound server has moved us to 'other.monitor'")
-    assert heard.state == "live"
-    heard.until(lambda: heard.beats[-1].state == "degraded")  # on another socket
+def test_a_channel_is_picked_or_all_are_mixed():
+    stereo = array("h", [100, 300, -32768, -32768]).tobytes()
+    assert to_mono(stereo, 2, 1) == array("h", [300, -32768]).tobytes()
+    assert to_mono(stereo, 2, MIX) == array("h", [200, -32768]).tobytes()
+    assert to_mono(stereo, 1, MIX) == stereo
 
 
-def test_a_chosen_microphone_that_the_sound_server_exchanges_is_lost_and_opened_again(microphone, spawn, heard):
-    microphone.load_other_source()
-    spawn(MODULE, sources="mic:vmic")
-    heard.until(lambda: len(heard.frames) > 40)
-    microphone.move("other.monitor")
-    heard.until(lambda: heard.state == "lost")
-    lost = next(head for head in reversed(heard.heads) if head.state == "lost")
-    assert lost.detail == "'vmic' was replaced by 'other.monitor', by the sound server"
-    heard.until(lambda: heard.state == "live" and gaps(heard))
-    assert gaps(heard)[-1][0] == "device_lost"
+def tone(rate_hz: int, seconds: float, frequency_hz: float, amplitude: int = 20_000) -> bytes:
+    angles = (2 * math.pi * frequency_hz * index / rate_hz for index in range(int(rate_hz * seconds)))
+    return array("h", [round(amplitude * math.sin(angle)) for angle in angles]).tobytes()
+
+
+@given(rate_hz=st.sampled_from([8000, 44_100, 48_000]), sizes=SIZES)
+def test_resampling_does_not_depend_on_the_blocks(rate_hz, sizes):
+    pcm = tone(rate_hz, 0.2, 440)
+    whole = Resampler(rate_hz).resample(pcm, last=True)
+    resampler = Resampler(rate_hz)
+    blocks = [resampler.resample(block) for block in blocks_of(pcm, sizes)]
+    assert b"".join(blocks) + resampler.resample(b"", last=True) == whole
+    assert len(whole) // 2 == pytest.approx(3200, abs=1)
+
+
+def test_resampling_keeps_the_tone():
+    converted = array("h", Resampler(48_000).resample(tone(48_000, 0.5, 1000), last=True))
+    wanted = array("h", tone(16_000, 0.5, 1000))
+    middle = range(1000, 7000)
+    assert max(abs(converted[index] - wanted[index]) for index in middle) < 100

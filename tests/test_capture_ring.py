@@ -11,9 +11,10 @@ import pytest
 
 from rig.processes import eventually
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame, ReplayRequest
 from voicetap_capture import ring as ring_module
-from voicetap_capture.ring import Ring
+from voicetap_capture.framer import Framer
+from voicetap_capture.ring import MAX_REPLAY_FRAMES, Ring, replay_frames, replay_span
 
 SECONDS = 10.0  # 312 slots
 
@@ -55,7 +56,7 @@ def test_what_is_committed_is_read_back(path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_forgets_the_oldest(path):
+def test_the_oldest_frames_are_overwritten(path):
     with open_ring(path) as ring:
         fill(ring, 1000)
         assert ring.next_seq - ring.first_seq == ring.slots - 1
@@ -64,7 +65,7 @@ def test_it_forgets_the_oldest(path):
         assert ring.read(ring.first_seq - 2) is None
 
 
-def test_numbering_goes_on_after_a_restart(path):
+def test_numbering_continues_after_a_restart(path):
     with open_ring(path) as ring:
         fill(ring, 500)
         stream = ring.stream
@@ -183,3 +184,29 @@ def _next_seq(path: Path) -> int:
 
 def test_a_frame_fits_its_slot():
     assert ring_module._SLOT_BYTES == 64 + FRAME_BYTES, "600 s are 20 MB"
+
+
+# ---- replay -------------------------------------------------------------------------------------
+
+
+def request(from_seq: int, to_seq: int) -> ReplayRequest:
+    return ReplayRequest(source="mic", stream="ab12", from_seq=from_seq, to_seq=to_seq, requester="vad")
+
+
+@pytest.mark.parametrize(
+    "asked, sent",
+    [((5, 8), (5, 8)), ((0, 8), (3, 8)), ((5, 99), (5, 20)), ((-9, 2), ()), ((30, 40), ()), ((8, 5), ())],
+)
+def test_replay_sends_the_requested_frames_that_are_held(asked, sent):
+    assert list(replay_span(request(*asked), first_seq=3, next_seq=20)) == list(range(*sent) if sent else [])
+
+
+def test_replay_sends_a_bounded_piece():
+    assert list(replay_span(request(0, 10**9), 10, 10**6)) == list(range(10, 10 + MAX_REPLAY_FRAMES))
+
+
+def test_a_damaged_frame_is_replayed_as_silence():
+    held = {frame.seq: frame for frame in Framer("mic", "ab12", None).add(b"\1" * 3 * FRAME_BYTES, 0, 0)}
+    before, damaged, after = replay_frames(range(0, 3), {0: held[0], 2: held[2]}.get)
+    assert (before, after) == (held[0], held[2])
+    assert (damaged.seq, damaged.position, damaged.pcm) == (1, FRAME_SAMPLES, bytes(FRAME_BYTES))

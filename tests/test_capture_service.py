@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.listener import Listener
+from rig.audio_reader import AudioReader
 from rig.processes import environment, output_of
 from voicetap.bus import Bus
 from voicetap.errors import EX_CONFIG
@@ -27,9 +27,9 @@ PADDED = PCM + bytes(-len(PCM) % FRAME_BYTES)
 
 
 @pytest.fixture
-def listener(settings):
+def open_reader(settings):
     with Bus("app", settings) as bus:
-        yield lambda source: Listener(bus, source)
+        yield lambda source: AudioReader(bus, source)
 
 
 @pytest.fixture
@@ -48,18 +48,18 @@ def stop(process: subprocess.Popen) -> float:
     return time.monotonic() - start_s
 
 
-def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, listener, recording, runtime_dir, settings):
-    heard = listener("file")
+def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, open_reader, recording, runtime_dir, settings):
+    reader = open_reader("file")
     process = spawn(MODULE, sources=f"file:{recording}", capture_pace="max")
-    heard.until(lambda: heard.state == "ended" and heard.next_seq == FRAMES)
-    frames = heard.collect()
+    reader.until(lambda: reader.state == "ended" and reader.next_seq == FRAMES)
+    frames = reader.collect()
     assert b"".join(frame.pcm for frame in frames) == PADDED
     assert [frame.position for frame in frames] == [seq * FRAME_SAMPLES for seq in range(FRAMES)]
     assert {frame.gap_reason for frame in frames} == {""}
-    heard.until(lambda: heard.beats and heard.beats[-1].sources)
-    [state] = heard.beats[-1].sources
+    reader.until(lambda: reader.heartbeats and reader.heartbeats[-1].sources)
+    [state] = reader.heartbeats[-1].sources
     assert (state.state, state.position_s, state.gaps) == ("ended", FRAMES * 0.032, 0)
-    heard.progress(0, FRAMES, "drained")
+    reader.progress(0, FRAMES, "drained")
     assert stop(process) < 1.5, "all of it is committed, so it need not wait"
     assert output_of(MODULE, runtime_dir) == ""
     assert sorted(path.name for path in runtime_dir.iterdir()) == ["audio-file.ring"]
@@ -67,93 +67,91 @@ def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, listener, re
         assert [ring.read(seq) for seq in range(FRAMES)] == frames
 
 
-def test_realtime_is_real_time_and_live_frames_have_no_hole(spawn, listener, recording):
-    heard = listener("file")
+def test_realtime_is_real_time_and_live_frames_have_no_hole(spawn, open_reader, recording):
+    reader = open_reader("file")
     spawn(MODULE, sources=f"file:{recording}")
-    heard.until(lambda: len(heard.frames) >= 40)
-    first, *_, last = sorted(heard.frames)
-    assert list(heard.frames) == list(range(first, last + 1)), "in order, without a hole"
-    seconds = (heard.frames[last].captured_ns - heard.frames[first].captured_ns) / 1e9
+    reader.until(lambda: len(reader.frames) >= 40)
+    first, *_, last = sorted(reader.frames)
+    assert list(reader.frames) == list(range(first, last + 1)), "in order, without a hole"
+    seconds = (reader.frames[last].captured_ns - reader.frames[first].captured_ns) / 1e9
     assert seconds == pytest.approx((last - first) * 0.032, abs=0.1)
 
 
-def test_a_killed_capture_goes_on_where_it_was(spawn, listener, recording):
-    heard = listener("file")
+def test_a_killed_capture_resumes_where_it_was(spawn, open_reader, recording):
+    reader = open_reader("file")
     for frames in (20, 45, 70):
         process = spawn(MODULE, sources=f"file:{recording}")
-        heard.until(lambda frames=frames: heard.next_seq >= frames)
+        reader.until(lambda frames=frames: reader.next_seq >= frames)
         process.kill()
         process.wait()
     spawn(MODULE, sources=f"file:{recording}")
-    heard.until(lambda: heard.state == "ended")
-    assert len({head.stream for head in heard.heads}) == 1
-    assert b"".join(frame.pcm for frame in heard.collect()) == PADDED
+    reader.until(lambda: reader.state == "ended")
+    assert len({head.stream for head in reader.heads}) == 1
+    assert b"".join(frame.pcm for frame in reader.collect()) == PADDED
 
 
-def test_a_fast_file_waits_for_its_reader(spawn, listener, recording):
-    heard = listener("file")
+def test_a_fast_file_waits_for_its_reader(spawn, open_reader, recording):
+    reader = open_reader("file")
     spawn(MODULE, sources=f"file:{recording}", capture_pace="max", capture_ring_s=10)
-    heard.until(lambda: heard.state == "ended")
-    assert heard.heads[-1].first_seq == 0
-    heard = listener("long")
+    reader.until(lambda: reader.state == "ended")
+    assert reader.heads[-1].first_seq == 0
+    reader = open_reader("long")
     long = Path(recording.parent, "long.raw")
     long.write_bytes(PCM * 20)
     spawn(MODULE, "2", sources=f"file:{recording};long=raw:{long}", capture_pace="max", capture_ring_s=10)
-    heard.until(lambda: heard.next_seq == 156)  # half the ring
-    heard.progress(100)
-    heard.until(lambda: heard.next_seq > 156)
-    heard.until(lambda: heard.next_seq == 100 + 312 - 39)
-    assert heard.state == "live"
-    assert heard.heads[-1].first_seq <= 100
+    reader.until(lambda: reader.next_seq == 156)  # half the ring
+    reader.progress(100)
+    reader.until(lambda: reader.next_seq > 156)
+    reader.until(lambda: reader.next_seq == 100 + 312 - 39)
+    assert reader.state == "live"
+    assert reader.heads[-1].first_seq <= 100
 
 
-def test_replay_is_bounded_and_of_this_stream_only(spawn, listener, tmp_path):
+def test_replay_is_bounded_and_of_this_stream_only(spawn, open_reader, tmp_path):
     long = tmp_path / "long.raw"
     long.write_bytes(PCM * 4)
-    heard = listener("raw")
+    reader = open_reader("raw")
     spawn(MODULE, sources=f"raw:{long}", capture_pace="max")
-    heard.until(lambda: heard.state == "ended")
-    heard.ask(5, 10, stream="ffff")
-    heard.ask(100, 1_000_000)
-    heard.until(lambda: len(heard.replayed) >= 256)
-    heards = len(heard.heads)
-    heard.until(lambda: len(heard.heads) > heards + 2)
-    assert sorted(heard.replayed) == list(range(100, 356))
+    reader.until(lambda: reader.state == "ended")
+    reader.request(5, 10, stream="ffff")
+    reader.request(100, 1_000_000)
+    reader.until(lambda: len(reader.replayed) >= 256)
+    heads = len(reader.heads)
+    reader.until(lambda: len(reader.heads) > heads + 2)
+    assert sorted(reader.replayed) == list(range(100, 356))
 
 
-def test_a_pipe_survives_a_killed_capture(spawn, listener):
+def test_a_pipe_survives_a_killed_capture(spawn, open_reader):
     read_fd, write_fd = os.pipe()
-    heard = listener("raw")
+    reader = open_reader("raw")
     source = f"raw:/proc/{os.getpid()}/fd/{read_fd}"
     process = spawn(MODULE, sources=source)
     os.write(write_fd, PCM[: 30 * FRAME_BYTES + 11])
-    heard.until(lambda: heard.next_seq == 30)
+    reader.until(lambda: reader.next_seq == 30)
     process.kill()
     process.wait()
     os.write(write_fd, PCM[30 * FRAME_BYTES + 11 : 50 * FRAME_BYTES + 3])
     os.close(write_fd)
     spawn(MODULE, sources=source)
-    heard.until(lambda: heard.state == "ended" and heard.next_seq == 51)
+    reader.until(lambda: reader.state == "ended" and reader.next_seq == 51)
     expected = PCM[: 50 * FRAME_BYTES + 2] + bytes(FRAME_BYTES - 2)
-    assert b"".join(frame.pcm for frame in heard.collect()) == expected
+    assert b"".join(frame.pcm for frame in reader.collect()) == expected
     os.close(read_fd)
 
 
 @pytest.mark.parametrize("bundle_stops", [True, False])
-def test_under_supervision_only_the_end_of_the_bundle_is_the_end_of_the_sound(
-    runtime_dir, listener, recording, bundle_stops
-):
-    heard = listener("file")
+def test_under_supervision_only_a_stop_of_the_bundle_ends_the_source(runtime_dir, open_reader, recording, bundle_stops):
+    reader = open_reader("file")
     supervisor = environment(runtime_dir, sources=f"file:{recording}", supervisor_pid=os.getpid())
     process = subprocess.Popen([sys.executable, "-W", "error", "-m", MODULE], env=supervisor)
-    heard.until(lambda: heard.next_seq > 5)
+    reader.until(lambda: reader.next_seq > 5)
     if bundle_stops:
         (runtime_dir / "stopping").touch()
     assert stop(process) < 3, "and waits for its reader no longer than supervisord for it"
     for _ in range(5):
-        heard.hear()
-    assert ("stopping" in {head.state for head in heard.heads}) == bundle_stops
-    assert not any(frame.pcm[-2:] == b"\0\0" for frame in heard.frames.values()), "no silence put in"
+        reader.poll()
+    assert ("stopping" in {head.state for head in reader.heads}) == bundle_stops
+    assert not any(frame.pcm[-2:] == b"\0\0" for frame in reader.frames.values()), "no silence put in"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_under_supervision_only_the_end_of_the_bundle_is_the_end_of_the_sound(
         (("2",), {"sources": "mic"}, "there is no source 2: sources names 1"),
     ],
 )
-def test_what_no_restart_will_cure_is_one_line(spawn, runtime_dir, arguments, settings, complaint):
+def test_what_a_restart_cannot_fix_is_one_line(spawn, runtime_dir, arguments, settings, complaint):
     assert spawn(MODULE, *arguments, **settings).wait(10) == EX_CONFIG
     [line] = output_of(MODULE, runtime_dir).splitlines()
     assert complaint in line
@@ -179,9 +177,9 @@ def test_devices_are_listed_as_json_and_quietly(runtime_dir):
     assert isinstance(json.loads(shown.stdout), list)
 
 
-def test_sigint_ends_it_as_sigterm_does(spawn, listener, recording):
-    heard = listener("file")
+def test_sigint_stops_it_as_sigterm_does(spawn, open_reader, recording):
+    reader = open_reader("file")
     process = spawn(MODULE, sources=f"file:{recording}")
-    heard.until(lambda: heard.next_seq > 5)
+    reader.until(lambda: reader.next_seq > 5)
     process.send_signal(signal.SIGINT)
     assert process.wait(5) == 0

@@ -1,4 +1,4 @@
-"""The promise, attacked: processes of a running bundle are killed, stopped, paused and ended while somebody speaks."""
+"""Faults in a running bundle: processes are killed, stopped, paused and terminated; no speech is lost or doubled."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rig import failpoints, nemesis, siege, speech, world
-from rig.nemesis import BOX, Fault
-from rig.siege import Siege
+from rig import failpoints, fault_run, faults, speech, world
+from rig.fault_run import FaultRun
+from rig.faults import Fault
 from voicetap_bundle import Bundle
 
 SENTENCES = 7
@@ -21,22 +21,26 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def attacked(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., None]:
-    """`attacked(attack, pace)` runs a bundle under `attack(siege)`, and fails on any violation of its promise."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the workers, where the coded engine is
-    played = world.make(tmp_path, SENTENCES)
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> world.World:
+    return world.build(tmp_path_factory.mktemp("world"), SENTENCES)
 
-    def run(attack: Callable[[Siege], None], pace: str, **settings: object) -> None:
+
+@pytest.fixture
+def attacked(played: world.World, runtime_dir: Path, monkeypatch) -> Callable[..., None]:
+    """`attacked(attack, pace)` runs a bundle, calls `attack(run)`, and fails on any violation."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import the coded engine from there
+
+    def run(attack: Callable[[FaultRun], None], pace: str, **settings: object) -> None:
         box = Bundle(
             f"file:{played.path}",
             engine="rig.coded:CodedEngine",
             model=str(DECODE_S),
             pace=pace,
             runtime_dir=str(runtime_dir),
-            settings=siege.QUICK | {"transcribe.workers": 2} | settings,
+            settings=fault_run.SHORT_TIMEOUTS | {"transcribe.workers": 2} | settings,
         )
-        _, violations = siege.under(box, runtime_dir, played, attack)
+        _, violations = fault_run.run_under_faults(box, runtime_dir, played, attack)
         assert violations == []
 
     return run
@@ -44,57 +48,57 @@ def attacked(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., No
 
 @pytest.mark.parametrize("seed", [1])
 def test_every_word_is_published_once_and_in_order(seed: int, attacked, runtime_dir):
-    """20 faults: every kind against every service."""
+    """20 faults: every kind in every service."""
 
-    def attack(siege: Siege) -> None:
-        for fault in nemesis.plan(seed, count=20, every_s=0.8):
-            siege.listen(fault.after_s)
-            nemesis.inject(fault, runtime_dir)
+    def attack(run: FaultRun) -> None:
+        for fault in faults.plan(seed, count=20, every_s=0.8):
+            run.wait(fault.after_s)
+            faults.inject(fault, runtime_dir)
 
     attacked(attack, "realtime")
 
 
 @pytest.mark.parametrize("part", range(3))
-@pytest.mark.parametrize("what", ["KILL", "STOP"])
-def test_a_crash_at_every_moment(what: str, part: int, attacked, runtime_dir, monkeypatch):
-    """Every moment of failpoints.MOMENTS, a third of them in each run."""
-    under_crashes(attacked, runtime_dir, monkeypatch, failpoints.share(part, 3), what)
+@pytest.mark.parametrize("action", ["KILL", "STOP"])
+def test_a_crash_at_every_failpoint(action: str, part: int, attacked, runtime_dir, monkeypatch):
+    """Every one of failpoints.FAILPOINTS, a third of them in each run."""
+    reach_all(attacked, runtime_dir, monkeypatch, failpoints.share(part, 3), action)
 
 
-@pytest.mark.parametrize("what, part", [("hang", 0), ("gil", 1)])
-def test_a_hang_at_many_moments(what: str, part: int, attacked, runtime_dir, monkeypatch):
-    under_crashes(attacked, runtime_dir, monkeypatch, failpoints.share(part, 5), what)
+@pytest.mark.parametrize("action, part", [("hang", 0), ("gil", 1)])
+def test_a_hang_at_many_failpoints(action: str, part: int, attacked, runtime_dir, monkeypatch):
+    reach_all(attacked, runtime_dir, monkeypatch, failpoints.share(part, 5), action)
 
 
-def under_crashes(attacked: Callable, runtime_dir: Path, monkeypatch, moments: list[str], what: str) -> None:
-    monkeypatch.setenv("VOICETAP_FAILPOINTS", failpoints.plan(moments, what, seed=len(what)))
+def reach_all(attacked: Callable, runtime_dir: Path, monkeypatch, names: list[str], action: str) -> None:
+    monkeypatch.setenv("VOICETAP_FAILPOINTS", failpoints.plan(names, action, seed=len(action)))
 
-    def attack(siege: Siege) -> None:
-        siege.listen(1.0)
-        assert siege.reach(moments, REACH_S) == [], "moments that nobody came to"
+    def attack(run: FaultRun) -> None:
+        run.wait(1.0)
+        assert run.reach(names, REACH_S) == [], "failpoints that were not reached"
 
     attacked(attack, "max", **{"capture.ring_s": 10})
 
 
-def test_the_whole_box_is_hurt(attacked, runtime_dir):
-    """Strangers at every socket, everything stopped and continued, supervisord killed, supervisord frozen."""
+def test_faults_in_the_whole_bundle(attacked, runtime_dir):
+    """Foreign clients at every socket, all processes paused, supervisord killed, supervisord stopped."""
 
-    def attack(siege: Siege) -> None:
-        siege.listen(1.0)
-        nemesis.inject(Fault("intrude", BOX, 0), runtime_dir)
-        siege.listen(1.0)
-        before, spawned = siege.pids(), siege.spawned()
-        nemesis.inject(Fault("pause", BOX, 0, pause_s=3.0), runtime_dir)
-        siege.listen(3.0)
-        assert siege.spawned() - spawned <= len(before), "no storm of restarts: each at most once"
-        nemesis.inject(Fault("intrude", BOX, 0), runtime_dir)
+    def attack(run: FaultRun) -> None:
+        run.wait(1.0)
+        faults.inject(Fault("intrude", faults.ALL, 0), runtime_dir)
+        run.wait(1.0)
+        before, spawned = run.pids(), run.spawned()
+        faults.inject(Fault("pause", faults.ALL, 0, pause_s=3.0), runtime_dir)
+        run.wait(3.0)
+        assert run.spawned() - spawned <= len(before), "each is restarted at most once"
+        faults.inject(Fault("intrude", faults.ALL, 0), runtime_dir)
         for kind in ("kill", "stop"):
-            before = siege.pids()
-            [supervisord] = nemesis.inject(Fault(kind, "supervisord", 0), runtime_dir)
+            before = run.pids()
+            [supervisord] = faults.inject(Fault(kind, "supervisord", 0), runtime_dir)
             deadline_s = time.monotonic() + REACH_S
-            while set(before.values()) & set(siege.pids().values()) and time.monotonic() < deadline_s:
-                siege.listen(0.2)
-            assert not set(before.values()) & set(siege.pids().values()), "all began anew"
-            assert [process.pid for process in nemesis.find("supervisord", runtime_dir)] != [supervisord]
+            while set(before.values()) & set(run.pids().values()) and time.monotonic() < deadline_s:
+                run.wait(0.2)
+            assert not set(before.values()) & set(run.pids().values()), "every program is a new process"
+            assert [process.pid for process in faults.find("supervisord", runtime_dir)] != [supervisord]
 
     attacked(attack, "realtime")

@@ -1,20 +1,19 @@
-"""A sound server that dies while somebody speaks: what it did not deliver is a gap, and all else is published."""
+"""A sound server that dies during speech: only the sound that it did not deliver is missing, and is a gap entry."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rig import coded, judge, speech, world
+from rig.collector import TapCollector
 from rig.microphone import VirtualMicrophone
-from voicetap import Tap
-from voicetap.messages import Entry, Final, Gap, SpeechStarted, Status
-from voicetap.tap import TapMessage
+from voicetap.messages import CutReason, Entry, Final, Gap, Reason, SourceStatus, SpeechStarted, Status
 from voicetap_bundle import Bundle
 
-DEAD_S = 2.0
-PATIENCE_S = 30.0
+DEAD_S = 2.0  # between the kill of the sound server and its restart, at least
+LEAD_FRAMES = 25  # 0.8 s: the begin of the third sentence, which is before its core, and half of the pause before it
+TIMEOUT_S = 30.0
 
 pytestmark = [
     pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)"),
@@ -22,69 +21,58 @@ pytestmark = [
 ]
 
 
-class Listening:
-    """Everything that came out of a tap, until something is true."""
-
-    def __init__(self, tap: Tap):
-        self._tap = tap
-        self.heard: list[TapMessage] = []
-
-    def until(self, question: Callable[[], object], at_least_s: float = 0.0) -> None:
-        earliest_s, deadline_s = time.monotonic() + at_least_s, time.monotonic() + PATIENCE_S
-        while not question() or time.monotonic() < earliest_s:
-            if message := self._tap.next(timeout_s=0.1):
-                self.heard.append(message)
-            assert time.monotonic() < deadline_s, self.heard
-
-    def of(self, *kinds: type) -> list:
-        return [message for message in self.heard if isinstance(message, kinds)]
-
-    def texts(self) -> list[Final]:
-        return [final for final in self.of(Final) if final.text]
-
-    def state(self) -> str:
-        """Of the microphone, as it was announced last."""
-        states = [status.state for status in self.of(Status) if status.source == "mic"]
-        return states[-1] if states else "live"
+@pytest.fixture
+def played(tmp_path: Path) -> world.World:
+    return world.build(tmp_path, 3)
 
 
 @pytest.fixture
-def five(tmp_path: Path) -> world.World:
-    return world.make(tmp_path, 5)
-
-
-@pytest.fixture
-def heard(five, tmp_path, runtime_dir, monkeypatch) -> Listening:
-    """Five sentences; in the third the sound server dies, and is there again for the fourth."""
-    middle = five.sentences[2][1]
-    before = five.part(1, middle, tmp_path / "before.wav")
-    after = five.part(middle + 1, five.frames, tmp_path / "after.wav")
+def collector(played, tmp_path, runtime_dir, monkeypatch) -> TapCollector:
+    """Three sentences; the sound server is killed in the second, and started again before the third."""
+    before = played.part(1, played.sentences[1][1], tmp_path / "before.wav")
+    after = played.part(played.sentences[2][0] - LEAD_FRAMES, played.frames, tmp_path / "after.wav")
     with VirtualMicrophone() as microphone:
         for name, value in {**microphone.environment, "PYTHONPATH": str(Path(__file__).parent)}.items():
             monkeypatch.setenv(name, value)
         box = Bundle("mic:vmic", engine="rig.coded:DeviceEngine", model="0.1", runtime_dir=str(runtime_dir))
         with box, box.tap(since=1, events=True) as tap:
-            listening = Listening(tap)
+            collector = TapCollector(tap)
+
+            def until(condition: Callable[[], object], what: str) -> None:
+                collector.until(condition, what, TIMEOUT_S)
+
             player = microphone.play(before)
-            listening.until(lambda: len(listening.of(SpeechStarted)) == 3, at_least_s=1.0)
+            until(lambda: len(collector.of(SpeechStarted)) == 2, "the second sentence")
             microphone.kill()
             player.wait()
-            listening.until(lambda: listening.state() == "lost" and len(listening.texts()) == 3, at_least_s=DEAD_S)
+            collector.collect_for(DEAD_S)
+            until(lambda: status(collector) == SourceStatus.LOST and len(texts(collector)) == 2, "the loss")
             microphone.restart()
-            listening.until(lambda: listening.state() == "live", at_least_s=0.5)
+            until(lambda: status(collector) == SourceStatus.LIVE, "the microphone to be live again")
+            collector.collect_for(0.5)
             microphone.play(after).wait()
-            listening.until(lambda: len(listening.texts()) == 5)
-    return listening
+            until(lambda: len(texts(collector)) == 3, "three texts")
+    return collector
 
 
-def test_only_what_the_device_did_not_deliver_is_missing(heard, five):
-    entries, texts = heard.of(Entry), heard.texts()
-    [gap] = heard.of(Gap)
-    assert gap.reason == "device_lost" and gap.end_s - gap.start_s > DEAD_S
-    assert texts[2].cut_reason == "source_lost" and texts[2].end_s <= gap.start_s, "ended where the sound did"
-    assert all(final.start_s >= gap.end_s for final in texts[3:])
+def texts(collector: TapCollector) -> list[Final]:
+    return [final for final in collector.of(Final) if final.text]
+
+
+def status(collector: TapCollector) -> str:
+    """The last announced status of the microphone."""
+    states = [status.state for status in collector.of(Status) if status.source == "mic"]
+    return states[-1] if states else SourceStatus.LIVE
+
+
+def test_only_what_the_device_did_not_deliver_is_missing(collector, played):
+    entries, finals = collector.of(Entry), texts(collector)
+    [gap] = collector.of(Gap)
+    assert gap.reason == Reason.DEVICE_LOST and gap.end_s - gap.start_s > DEAD_S
+    assert finals[1].cut_reason == CutReason.SOURCE_LOST and finals[1].end_s <= gap.start_s, "it ends with the sound"
+    assert all(final.start_s >= gap.end_s for final in finals[2:])
     assert [entry.journal_seq for entry in entries] == list(range(1, len(entries) + 1))
-    for sentence in (*five.sentences[:2], *five.sentences[3:]):
+    for sentence in (played.sentences[0], played.sentences[2]):
         assert judge.times_heard(entries, sentence) == {1}, sentence
-    begins = coded.parse(texts[2].text)[0][0]
-    assert five.sentences[1][1] < begins <= five.sentences[2][0], "the third is there from its beginning"
+    first_frame = coded.parse(finals[1].text)[0][0]
+    assert played.sentences[0][1] < first_frame <= played.sentences[1][0], "the second has its beginning"

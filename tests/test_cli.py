@@ -1,18 +1,21 @@
-"""The `voicetap` command without a bundle: what it says to mistakes, and what programs may read."""
+"""The `voicetap` command without a bundle: its complaints about mistakes, and its JSON output."""
 
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from rig import processes
+from voicetap_bundle.cli import COMMANDS
+from voicetap_bundle.cli.tap import rate_line
 
 
 @pytest.fixture
 def voicetap(runtime_dir: Path):
-    """`voicetap("status", "--json", vad_threshold="0.4")`: the finished process, with its output."""
+    """`voicetap("status", "--json", vad_threshold="0.4")`: the process after its end, with its output."""
 
     def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -30,7 +33,7 @@ def voicetap(runtime_dir: Path):
 def test_help_shows_every_command(voicetap):
     shown = voicetap("--help")
     assert shown.returncode == 0
-    for command in ("up", "down", "tail", "history", "status", "devices", "doctor", "transcribe", "settings", "keys"):
+    for command in COMMANDS:
         assert f"\n  {command} " in shown.stdout
 
 
@@ -51,26 +54,26 @@ def test_help_shows_every_command(voicetap):
         (["transcribe", "--format", "doc", __file__], {}, 2, "--format"),
     ],
 )
-def test_a_mistake_costs_a_line_and_an_exit_code(voicetap, arguments, settings, exit_code, complaint):
-    said = voicetap(*arguments, **settings)
-    assert (said.returncode, said.stdout) == (exit_code, "")
-    assert complaint in said.stderr
-    assert "Traceback" not in said.stderr
+def test_a_mistake_gives_one_line_and_an_exit_code(voicetap, arguments, settings, exit_code, complaint):
+    done = voicetap(*arguments, **settings)
+    assert (done.returncode, done.stdout) == (exit_code, "")
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
     if exit_code != 2:  # click adds how to get help
-        assert len(said.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 1
 
 
-def test_status_says_that_nothing_runs(voicetap):
-    said = voicetap("status")
-    assert said.returncode == 3
-    assert "nothing runs in" in said.stdout
+def test_status_reports_that_nothing_runs(voicetap):
+    done = voicetap("status")
+    assert done.returncode == 3
+    assert "nothing runs in" in done.stdout
 
 
-def test_status_says_so_to_programs_too(voicetap):
+def test_status_reports_it_as_json(voicetap):
     assert json.loads(voicetap("status", "--json").stdout) == {"services": [], "sources": []}
 
 
-def test_devices_and_doctor_answer_programs(voicetap):
+def test_devices_and_doctor_print_json(voicetap):
     assert isinstance(json.loads(voicetap("devices", "--json").stdout), list)
     findings = json.loads(
         voicetap("doctor", "--json", transcribe_engine="pocketsphinx", sources=f"file:{__file__}").stdout
@@ -91,13 +94,13 @@ def test_devices_and_doctor_answer_programs(voicetap):
         ),
     ],
 )
-def test_the_doctor_finds_what_is_wrong(voicetap, settings, subject):
-    said = voicetap("doctor", "--json", **settings)
-    assert said.returncode == 1
-    assert subject in {finding["subject"] for finding in json.loads(said.stdout) if finding["state"] == "problem"}
+def test_doctor_finds_problems(voicetap, settings, subject):
+    done = voicetap("doctor", "--json", **settings)
+    assert done.returncode == 1
+    assert subject in {finding["subject"] for finding in json.loads(done.stdout) if finding["state"] == "problem"}
 
 
-def test_settings_lists_what_is_set(voicetap):
+def test_settings_lists_values_and_defaults(voicetap):
     rows = {row["name"]: row for row in json.loads(voicetap("settings", "--json", vad_endpoint_ms="300").stdout)}
     assert rows["vad.endpoint_ms"]["value"] == "300"
     assert rows["vad.endpoint_ms"]["default"] == "544"
@@ -105,10 +108,23 @@ def test_settings_lists_what_is_set(voicetap):
     assert all(row["meaning"] for row in rows.values())
 
 
-def test_keys_are_made_once_and_never_replaced(voicetap, tmp_path: Path):
+def test_keys_are_created_once_and_never_replaced(voicetap, tmp_path: Path):
     assert voicetap("keys", str(tmp_path / "keys")).returncode == 0
     secret = (tmp_path / "keys/bundle.key_secret").read_bytes()
     again = voicetap("keys", str(tmp_path / "keys"))
     assert again.returncode == 1
     assert "has keys already" in again.stderr
     assert (tmp_path / "keys/bundle.key_secret").read_bytes() == secret
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected_hz", "line"),
+    [
+        ({"audio_head": 10, "audio_frame": 31}, 41.25, "audio_frame 31/s  audio_head 10/s  (41/s, 41.25/s expected)"),
+        ({"heartbeat": 2}, 2, "heartbeat 2/s  (2/s, 2/s expected)"),
+        ({}, 2, "nothing  (0/s, 2/s expected)"),
+        ({"job": 1}, 0, "job 1/s  (1/s, on demand)"),
+    ],
+)
+def test_tap_prints_the_expected_rate_beside_the_measured(counts, expected_hz, line):
+    assert rate_line(Counter(counts), expected_hz) == line

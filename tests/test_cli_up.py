@@ -1,7 +1,8 @@
-"""The `voicetap` command with the real services: up, its neighbours, and Ctrl-C at every stage of a start."""
+"""The `voicetap` command with a real bundle: `up`, the commands beside it, and Ctrl-C at every stage of a start."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +20,12 @@ SPHINX = ("--engine", "pocketsphinx")
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return speech.say(SENTENCE, tmp_path_factory.mktemp("speech") / "hello.wav").path
+    return speech.synthesize(SENTENCE, tmp_path_factory.mktemp("speech") / "hello.wav").path
 
 
 @pytest.fixture
 def voicetap(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """`voicetap("up", "--once")`: the running process, its output in pipes. It must have ended with the test."""
+    """`voicetap("up", "--once")`: the running process, its output in pipes. Killed after the test."""
     started: list[subprocess.Popen] = []
 
     def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
@@ -65,8 +66,9 @@ def test_stdin_is_a_source_and_json_has_the_fields_of_the_wire(voicetap, spoken:
     assert (final["type"], final["text"], final["source"], final["journal_seq"]) == ("final", SENTENCE, "stdin", 1)
 
 
-def test_a_detached_bundle_is_seen_heard_and_stopped_by_other_commands(voicetap, spoken: Path, runtime_dir: Path):
+def test_other_commands_read_and_stop_a_detached_bundle(voicetap, spoken: Path, runtime_dir: Path):
     assert finished(voicetap("up", "--source", f"file:{spoken}", "--pace", "max", *SPHINX, "--detach"))[0] == 0
+    rate = voicetap("tap", "heartbeat-vad", "--rate")
     tail = voicetap("tail", "--since", "1", "--json")
     assert json.loads(tail.stdout.readline())["text"] == SENTENCE
     code, out, _ = finished(voicetap("status", "--json"))
@@ -74,6 +76,7 @@ def test_a_detached_bundle_is_seen_heard_and_stopped_by_other_commands(voicetap,
     assert code == 0
     assert [service["name"] for service in services] == ["capture-1", "vad", "transcribe-1", "journal", "watchdog"]
     assert SENTENCE in finished(voicetap("history"))[1]
+    assert re.fullmatch(r"heartbeat \d/s  \(\d/s, 2/s expected\)\n", rate.stdout.readline())
     code, _, err = finished(voicetap("up", "--source", f"file:{spoken}"))
     assert (code, len(err.splitlines())) == (75, 1)
     assert "runs already, as process" in err
@@ -93,7 +96,7 @@ def test_ctrl_c_at_any_stage_of_the_start_leaves_nothing(voicetap, spoken: Path,
     assert not runtime_dir.exists()
 
 
-def test_a_killed_terminal_takes_everything_along(voicetap, spoken: Path, runtime_dir: Path):
+def test_a_bundle_dies_with_the_up_command(voicetap, spoken: Path, runtime_dir: Path):
     process = voicetap("up", "--source", f"file:{spoken}", *SPHINX)
     eventually((runtime_dir / "heartbeat-vad").exists, within_s=10, what="vad")
     process.kill()
@@ -102,7 +105,7 @@ def test_a_killed_terminal_takes_everything_along(voicetap, spoken: Path, runtim
     assert not runtime_dir.exists()
 
 
-def test_what_cannot_start_says_why_in_one_line(voicetap):
+def test_a_failed_start_gives_its_reason_in_one_line(voicetap):
     code, _, err = finished(voicetap("up", "--source", "file:/no/such/file.wav", *SPHINX))
     assert (code, len(err.splitlines())) == (78, 1)
     assert "/no/such/file.wav" in err
@@ -116,7 +119,7 @@ def test_files_become_subtitles(voicetap, spoken: Path, tmp_path: Path):
     assert SENTENCE in target.read_text()
 
 
-def test_a_file_without_sound_is_named(voicetap):
+def test_a_file_without_sound_is_reported(voicetap):
     code, out, err = finished(voicetap("transcribe", __file__, *SPHINX))
     assert code != 0
     assert (out, len(err.splitlines())) == ("", 1)

@@ -36,7 +36,7 @@ def set_clock(tmp_path: Path, monkeypatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def bundle(tmp_path: Path, runtime_dir: Path, set_clock) -> Iterator[tuple[Bundle, world.World]]:
-    played = world.make(tmp_path, sentences=4)
+    played = world.build(tmp_path, sentences=4)
     source, engine = f"file:{played.path}", "rig.coded:CodedEngine"
     with Bundle(source, engine=engine, model="1.2", pace="realtime", runtime_dir=str(runtime_dir)) as box:
         yield box, played

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from voicetap import config
-from voicetap_watchdog import ending, supervise
-from voicetap_watchdog.box import PROGRAMS, Box
+from voicetap.service import shutdown
+from voicetap_watchdog import supervise
+from voicetap_watchdog.layout import PROGRAMS, BundleLayout
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -37,7 +38,7 @@ def test_every_service_has_its_program_and_no_program_is_without_one():
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
-def test_every_variable_is_known_to_the_settings(path):
+def test_every_variable_is_a_setting_or_internal(path):
     settings = {config.variable(section, name) for section, name, _, _ in config.describe()}
     assert (
         set(re.findall(r"VOICETAP_[A-Z_]*[A-Z]", TEXTS[path]))
@@ -58,27 +59,27 @@ def test_every_module_can_be_run(path):
             assert importlib.util.find_spec(f"{module}.__main__"), module
 
 
-def test_every_variable_of_supervisords_files_is_handed_down(settings):
-    given = Box(settings).environment({}, "python")
+def test_the_environment_contains_every_variable_of_supervisords_files(settings):
+    environment = BundleLayout(settings).environment({}, "python")
     for path in DEPLOY.rglob("*.conf"):
-        assert set(re.findall(r"%\(ENV_(\w+)\)s", path.read_text())) <= set(given), path.name
+        assert set(re.findall(r"%\(ENV_(\w+)\)s", path.read_text())) <= set(environment), path.name
 
 
-def test_the_box_starts_in_one_order_and_stops_in_the_other():
+def test_programs_start_in_one_order_and_stop_in_reverse():
     order = ("watchdog", "journal", "transcribe", "vad", "capture")
     assert sorted(order, key=lambda name: int(program(name)["priority"])) == list(order)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_program_is_never_given_up_but_for_its_configuration(name):
+def test_a_program_is_always_restarted_unless_it_is_misconfigured(name):
     section = program(name)
     assert (section["autorestart"], section["exitcodes"], section["startsecs"]) == ("unexpected", "78", "0")
     assert section["stopasgroup"] == section["killasgroup"] == "true"
-    assert int(section["stopwaitsecs"]) < ending.STOP_S
+    assert int(section["stopwaitsecs"]) == shutdown.STOPWAITSECS[name]
 
 
-def test_supervisord_is_told_of_no_device_as_a_file_of_its_own():
-    """It removes its pidfile when it ends, and a log that it is asked to clear; as root, /dev/null too."""
+def test_no_file_of_supervisord_is_a_device():
+    """It removes its pidfile when it exits, and a log on request; as root, /dev/null too."""
     for path in DEPLOY.rglob("*.conf"):
         assert not re.search(r"^(pidfile|\w*logfile)\s*=\s*/dev/", path.read_text(), re.MULTILINE), path.name
 
@@ -87,38 +88,38 @@ def test_supervisord_listens_on_no_network():
     assert "inet_http_server" not in TEXTS[DEPLOY / "supervisord.conf"]
 
 
-def test_the_files_are_found():
-    assert supervise.deploy() == DEPLOY
+def test_supervise_finds_the_files():
+    assert supervise.deploy_dir() == DEPLOY
 
 
-def test_the_wheel_takes_the_files_along():
+def test_the_wheel_contains_the_files():
     text = (ROOT / "services/watchdog/pyproject.toml").read_text()
     for source, target in re.findall(r'^"(\.\./\S+)" = "(\S+)"', text, re.MULTILINE):
         assert (ROOT / "services/watchdog" / source).exists()
         assert target.startswith("voicetap_watchdog/deploy/")
 
 
-def test_the_image_copies_what_is_there():
+def test_the_image_copies_files_that_exist():
     for source in re.findall(r"^COPY (?!--)(\S+) ", TEXTS[DEPLOY / "Dockerfile"], re.MULTILINE):
         for service in SERVICES if "$SERVICE" in source else [""]:
             assert (ROOT / source.replace("$SERVICE", service)).exists(), source
 
 
-def test_every_container_runs_a_service_that_exists_and_checks_its_health():
+def test_every_container_runs_a_service_and_checks_its_health():
     for name, service in compose()["services"].items():
         program_name = service["build"]["args"]["SERVICE"]
         assert program_name in PROGRAMS and program_name == name.partition("-")[0]
         assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "voicetap_watchdog.health", program_name]
 
 
-def test_every_container_is_confined_and_comes_back():
+def test_every_container_is_confined_and_restarted():
     for name, service in compose()["services"].items():
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] and service["init"] and service["restart"] == "unless-stopped", name
         assert "runtime:/run/voicetap" in service["volumes"], name
         assert not {"ports", "privileged", "cap_add", "devices"} & set(service), name
         assert service["network_mode"] == ("bridge" if name.startswith("transcribe") else "none"), name
-        assert int(service["stop_grace_period"].rstrip("s")) > ending.STOP_S, name
+        assert int(service["stop_grace_period"].rstrip("s")) > shutdown.BUNDLE_STOP_S, name
 
 
 def test_every_volume_is_declared():

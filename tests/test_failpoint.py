@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rig import failpoints, speech
-from rig.listener import Listener
+from rig.audio_reader import AudioReader
 from rig.processes import environment, eventually
-from rig.said import final
+from rig.sample_messages import final
 from voicetap import links
 from voicetap.bus import Bus
 from voicetap.messages import Committed
@@ -51,7 +51,7 @@ def test_it_may_stay_for_ever(runtime_dir, what):
 
 def test_off_it_is_a_function_that_does_nothing():
     assert "VOICETAP_FAILPOINTS" not in os.environ
-    assert failpoint.failpoint("vad.cut.committed") is None
+    assert failpoint.failpoint("vad.segment.committed") is None
     assert len(failpoint.failpoint.__code__.co_code) <= 8, "no more than a return"
 
 
@@ -61,26 +61,26 @@ def test_every_moment_in_the_code_is_attacked_and_no_other():
     texts = [path.read_text() for path in paths if path.name != "failpoint.py"]
     found = {moment for text in texts for moment in named.findall(text)}
     everywhere = {moment.rpartition(".")[2] for moment in found if moment.startswith("{")}
-    assert everywhere == set(failpoints.EVERYWHERE)
+    assert everywhere == set(failpoints.IN_EVERY_SERVICE)
     assert {moment for moment in found if not moment.startswith("{")} == {
-        moment for moment in failpoints.MOMENTS if moment.partition(".")[2] not in failpoints.EVERYWHERE
+        moment for moment in failpoints.FAILPOINTS if moment.partition(".")[2] not in failpoints.IN_EVERY_SERVICE
     }
 
 
 def test_capture_publishes_nothing_that_is_not_in_its_ring(spawn, settings, runtime_dir, tmp_path):
     recording = speech.write_wav(tmp_path / "quiet.wav", speech.silence(3))
     with Bus("app", settings) as bus:
-        heard = Listener(bus, "file")
+        reader = AudioReader(bus, "file")
         process = spawn("voicetap_capture", sources=f"file:{recording}", failpoints="capture.slot.written:20:hang")
-        heard.until(marker(runtime_dir, "capture.slot.written").exists)
-        heard.until(lambda: len(heard.frames) >= 10)
+        reader.until(marker(runtime_dir, "capture.slot.written").exists)
+        reader.until(lambda: len(reader.frames) >= 10)
         listen_until_s = time.monotonic() + QUIET_S
         while time.monotonic() < listen_until_s:
-            heard.hear()
+            reader.poll()
     process.kill()
     process.wait()
     with Ring(runtime_dir / "audio-file.ring", "file", settings.capture.ring_s, f"file:{recording}") as ring:
-        assert max(heard.frames) < ring.next_seq == 19
+        assert max(reader.frames) < ring.next_seq == 19
 
 
 def test_journal_acknowledges_nothing_that_is_not_stored(spawn, settings, runtime_dir):

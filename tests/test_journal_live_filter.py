@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rig.said import id_of, interim, started
+from rig.sample_messages import id_of, interim, started
 from voicetap.messages import Status
 from voicetap_journal.live_filter import MAX_TRACKED, LiveFilter
 

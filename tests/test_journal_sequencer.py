@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.said import final, gap, id_of
+from rig.sample_messages import final, gap, id_of
 from voicetap_journal.sequencer import MAX_WAITING, Sequencer
 
 TIMEOUT_S = 30.0

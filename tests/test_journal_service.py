@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rig.processes import eventually, output_of
-from rig.said import failed, final, gap, id_of, interim, started
+from rig.sample_messages import failed, final, gap, id_of, interim, started
 from voicetap import Tap, links
 from voicetap.bus import Bus, Receiver
 from voicetap.links import Link

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.said import final, id_of
+from rig.sample_messages import final, id_of
 from voicetap.errors import ConfigError, Unavailable
 from voicetap_journal.sequencer import Sequencer
 from voicetap_journal.service import NEW_FILE_TIMEOUT_S, restore_sequencer
@@ -81,7 +81,7 @@ def test_an_answer_is_bounded_in_entries_and_bytes_but_never_empty(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from rig.said import final
+from rig.sample_messages import final
 from voicetap_journal.sequencer import Sequencer
 from voicetap_journal.store import Store
 sequencer = Sequencer(1, 0.0)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rig.said import failed, final, gap, interim, started
+from rig.sample_messages import failed, final, gap, interim, started
 from voicetap import links
 from voicetap.codec import message_types
 from voicetap.errors import SettingsError

@@ -12,7 +12,6 @@ from voicetap.errors import AddressInUse, SettingsError, Unavailable
 from voicetap.runtime_dir import prepare
 from voicetap.service.locks import Lock, is_held
 from voicetap.service.shutdown import is_bundle_stopping, is_stopping, mark_stopping
-from voicetap_watchdog.process_info import age_s, is_alive
 
 HOLDER = """
 import sys
@@ -109,12 +108,3 @@ def test_whether_everything_ends_is_said_before(tmp_path):
     assert is_stopping(str(tmp_path)) and not is_bundle_stopping(str(tmp_path))
     mark_stopping(tmp_path, is_whole=True)
     assert is_stopping(str(tmp_path)) and is_bundle_stopping(str(tmp_path))
-
-
-def test_the_kernel_knows_who_is_alive():
-    with subprocess.Popen(["sleep", "60"]) as child:
-        assert is_alive(child.pid) and 0 <= age_s(child.pid) < 10
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert not is_alive(child.pid), "it is a zombie"
-    assert not is_alive(child.pid) and age_s(child.pid) == 0.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.said import final, id_of
+from rig.sample_messages import final, id_of
 from voicetap import codec, links, messages
 from voicetap.codec import MAX_ITEMS, MAX_MESSAGE_BYTES, ProtocolError, UtteranceId, decode, encode, message_types
 from voicetap.messages import AudioFrame, Final, Job, JournalHead, WorkerReport

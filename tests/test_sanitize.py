@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rig.said import final
+from rig.sample_messages import final
 from voicetap.messages import Word
 from voicetap.sanitize import MAX_LABEL, MAX_TEXT, sanitize, sanitize_message
 

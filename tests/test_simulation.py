@@ -1,9 +1,9 @@
 """The promise in simulated worlds: the services' own code under virtual time, a bad network, kills and freezes.
 
-A seed that fails is printed; `.venv/bin/python bench/simulate.py --seed SEED --trace` shows what happens in it.
+The seeds are fixed, so that a failure is a consequence of a change; `bench/simulate.py` runs random ones. It also shows
+what happens in the world of a seed that fails: `.venv/bin/python bench/simulate.py --seed SEED --trace`.
 """
 
-import secrets
 import subprocess
 import sys
 import time
@@ -14,44 +14,40 @@ import pytest
 
 from sim import stand_ins, timeline, witness, world
 from voicetap.messages import Committed
-from voicetap_capture.service import Service as Capture
+from voicetap_capture.service import CaptureService
 from voicetap_journal import sequencer
 from voicetap_journal.service import JournalService
-from voicetap_vad.cutlist import CutList
-from voicetap_vad.outbox import Outbox
+from voicetap_vad.dispatcher import Outbox
+from voicetap_vad.segment_store import SegmentStore
 
-WORLDS = 400  # enough that everything that sometimes happens has happened
-CPU_S = 60.0  # on a slow machine there are fewer; the clock on the wall says nothing where others work beside us
-MUTANT_RUNS = 300
+FEW_SEEDS = range(1, 21)  # a second: for every change
+MANY_SEEDS = range(21, 301)  # each of witness.SOMETIMES happens in at least 7 of these worlds
+MUTANT_SEEDS = (2, 3, 8, 10, 172, *FEW_SEEDS, *MANY_SEEDS)  # those that catch the mutants first, to save time
 BENCH = Path(__file__).parents[1] / "bench/simulate.py"
 
 
-@pytest.mark.parametrize("seed", range(1, 21))
-def test_known_worlds_keep_the_promise(seed):
+@pytest.mark.parametrize("seed", FEW_SEEDS)
+def test_few_worlds_keep_the_promise(seed):
     assert world.run(seed).violations == []
 
 
-@pytest.mark.timeout(10 * CPU_S)
-def test_new_worlds_keep_the_promise():
-    first = secrets.randbelow(1 << 40)
-    happened, end_s = Counter(), time.process_time() + CPU_S
-    for seed in range(first, first + WORLDS):
-        if time.process_time() > end_s:
-            return
-        seen = world.run(seed)
-        assert seen.violations == [], f"again: bench/simulate.py --seed {seed} --trace"
-        happened += seen.happened
-    never = [what for what in witness.SOMETIMES if not happened[what]]
-    assert never == [], f"in {WORLDS} runs from seed {first} on"
+@pytest.mark.timeout(600)  # 20 s of CPU. Each world is bounded by timeline.MAX_EVENTS; all of them have to be run
+def test_many_worlds_keep_the_promise_and_show_what_they_should():
+    happened = Counter()
+    for seed in MANY_SEEDS:
+        witnessed = world.run(seed)
+        assert witnessed.violations == [], f"again: bench/simulate.py --seed {seed} --trace"
+        happened += witnessed.happened
+    assert [what for what in witness.SOMETIMES if not happened[what]] == [], "never happened"
 
 
 def test_a_world_that_does_not_come_to_rest_is_ended():
     line = timeline.Timeline()
 
-    def go_round():
-        line.at(line.now_s, go_round)
+    def repeat():
+        line.at(line.now_s, repeat)
 
-    go_round()
+    repeat()
     with pytest.raises(timeline.EndlessError):
         line.run(until_s=timeline.START_S + 1)
 
@@ -87,12 +83,12 @@ MUTANTS = {
     "no entry is known to journal": [(sequencer.StreamSequence, "contains", lambda self, number: False)],
     "a lost lease is not noticed": [
         (Outbox, "_expire", lambda self, now_s: ()),
-        (Outbox, "_lost", lambda self, worker: ()),
+        (Outbox, "_on_worker_lost", lambda self, worker: ()),
     ],
-    "old cuts are not honoured": [(CutList, "cuts", lambda self: [])],
-    "old marks are not honoured": [(CutList, "mark", lambda self, stream: None)],
+    "stored segments are ignored": [(SegmentStore, "segments", lambda self: [])],
+    "stored checkpoints are ignored": [(SegmentStore, "load_checkpoint", lambda self, stream: None)],
     "acknowledged before it is stored": [(JournalService, "_add_entry", _acknowledge_before_it_is_stored)],
-    "published before the ring has it": [(Capture, "_publish", _publish_before_the_ring_has_it)],
+    "published before the ring has it": [(CaptureService, "_publish", _publish_before_the_ring_has_it)],
 }
 
 
@@ -100,4 +96,4 @@ MUTANTS = {
 def test_a_broken_service_is_caught(name, monkeypatch):
     for place, attribute, broken in MUTANTS[name]:
         monkeypatch.setattr(place, attribute, broken)
-    assert any(world.run(seed).violations for seed in range(1, MUTANT_RUNS + 1))
+    assert any(world.run(seed).violations for seed in MUTANT_SEEDS)

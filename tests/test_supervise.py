@@ -1,4 +1,4 @@
-"""The bundle as real processes: started, hurt, and stopped without a trace."""
+"""supervise with real processes: they start, fail, restart, and stop without a trace."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from voicetap.settings import Settings
 SUPERVISE = "voicetap_watchdog.supervise"
 
 
-class Beats:
+class LastHeartbeats:
     """The last heartbeat of each program."""
 
     def __init__(self, bus: Bus, *names: str):
@@ -80,57 +80,57 @@ def supervisord_of(supervise: subprocess.Popen) -> psutil.Process:
     return eventually(lambda: psutil.Process(supervise.pid).children(), 5, "supervisord")[0]
 
 
-def test_a_box_starts_and_stops_without_a_trace(spawn, stop, runtime_dir, bus, quick):
+def test_a_bundle_starts_and_stops_without_a_trace(spawn, stop, runtime_dir, bus, quick):
     names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
-    beats = Beats(bus, *names)
-    box = spawn(SUPERVISE, **quick)
+    beats = LastHeartbeats(bus, *names)
+    bundle = spawn(SUPERVISE, **quick)
     for name in names:
         beats.wait(name)
     assert (runtime_dir / "log" / "vad.log").exists()
-    stop(box)
+    stop(bundle)
     assert processes.processes_of(runtime_dir) == []
     left = list(runtime_dir.iterdir()) if runtime_dir.exists() else []
     assert [path for path in left if path.name != ".cache"] == []  # it is $HOME in tests, and libraries have caches
 
 
-def test_a_killed_and_a_frozen_program_come_back(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal", "watchdog-journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_killed_and_a_frozen_program_are_restarted(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal", "watchdog-journal")
+    bundle = spawn(SUPERVISE, "journal")
     beats.wait("watchdog-journal")
     first = beats.wait("journal")
     os.kill(first, signal.SIGKILL)
     second = beats.wait("journal", other_than=first)
     os.kill(second, signal.SIGSTOP)
     beats.wait("journal", other_than=second)
-    stop(box)
+    stop(bundle)
 
 
-def test_a_frozen_watchdog_comes_back(spawn, stop, bus):
-    beats = Beats(bus, "watchdog-journal")
-    box = spawn(SUPERVISE, "journal", watchdog_heartbeat_timeout_s=1)
+def test_a_frozen_watchdog_is_restarted(spawn, stop, bus):
+    beats = LastHeartbeats(bus, "watchdog-journal")
+    bundle = spawn(SUPERVISE, "journal", watchdog_heartbeat_timeout_s=1)
     first = beats.wait("watchdog-journal")
     os.kill(first, signal.SIGSTOP)
     beats.wait("watchdog-journal", other_than=first)
-    stop(box)
+    stop(bundle)
 
 
-def test_a_dead_supervisord_takes_its_children_along_and_comes_back(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_dead_supervisord_is_restarted_and_its_children_die_with_it(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
+    bundle = spawn(SUPERVISE, "journal")
     first = beats.wait("journal")
-    supervisord_of(box).kill()
+    supervisord_of(bundle).kill()
     beats.wait("journal", other_than=first)
     assert first not in [process.pid for process in processes.processes_of(runtime_dir)]
-    stop(box)
+    stop(bundle)
 
 
-def test_a_second_box_is_refused_and_names_the_first(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_second_bundle_is_refused_and_names_the_first(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
+    bundle = spawn(SUPERVISE, "journal")
     beats.wait("journal")
     assert spawn(SUPERVISE, "journal").wait(timeout=5) == 75
-    assert str(box.pid) in processes.output_of(SUPERVISE, runtime_dir)
-    stop(box)
+    assert str(bundle.pid) in processes.output_of(SUPERVISE, runtime_dir)
+    stop(bundle)
 
 
 @pytest.mark.parametrize("wrong", [{"vad_treshold": 1}, {"sources": "drum"}])
@@ -144,15 +144,15 @@ def test_an_unknown_program_is_one_line(spawn, runtime_dir):
     assert "did you mean capture" in processes.output_of(SUPERVISE, runtime_dir)
 
 
-def test_a_box_killed_whole_leaves_no_process_and_the_next_one_tidies_up(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal")
+def test_a_killed_bundle_leaves_no_process_and_the_next_one_removes_its_files(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
     first = spawn(SUPERVISE, "journal")
     pid = beats.wait("journal")
     first.kill()
     first.wait()
     eventually(lambda: not processes.processes_of(runtime_dir), 3, "all to die with supervise")
     (runtime_dir / "supervisor-journal.sock.4242").touch()
-    kept = runtime_dir / "somebody-elses"
+    kept = runtime_dir / "foreign-file"
     kept.touch()
     second = spawn(SUPERVISE, "journal")
     beats.wait("journal", other_than=pid)
@@ -161,8 +161,8 @@ def test_a_box_killed_whole_leaves_no_process_and_the_next_one_tidies_up(spawn, 
     assert {name for name in left if not name.startswith("journal.sqlite")} == {kept.name}
 
 
-def test_a_box_stops_with_its_parent(runtime_dir, bus):
-    beats = Beats(bus, "journal")
+def test_a_bundle_stops_with_its_parent(runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
     code = (
         "import os, subprocess, sys;"
         f"subprocess.Popen([sys.executable, '-m', '{SUPERVISE}', '--with-parent', str(os.getpid()), 'journal']);"
@@ -174,76 +174,76 @@ def test_a_box_stops_with_its_parent(runtime_dir, bus):
     with parent:
         beats.wait("journal")
         parent.kill()
-    eventually(lambda: not processes.processes_of(runtime_dir), 6, "the box to stop")
+    eventually(lambda: not processes.processes_of(runtime_dir), 6, "the bundle to stop")
 
 
-def test_four_shares_of_one_runtime_directory_are_the_compose_layout(spawn, runtime_dir, bus, quick):
+def test_four_containers_share_one_runtime_directory(spawn, runtime_dir, bus, quick):
     names = ("capture-1", "vad", "transcribe-1", "journal")
-    beats = Beats(bus, *names)
-    shares = [spawn(SUPERVISE, name.partition("-")[0], **quick) for name in names]
+    beats = LastHeartbeats(bus, *names)
+    containers = [spawn(SUPERVISE, name.partition("-")[0], **quick) for name in names]
     for name in names:
         beats.wait(name)
     eventually(lambda: health(runtime_dir, "capture", **quick).returncode == 0, 10, "capture to be healthy")
-    for share in shares:
-        share.terminate()
-    assert [share.wait(timeout=8) for share in shares] == [0] * 4
+    for container in containers:
+        container.terminate()
+    assert [container.wait(timeout=8) for container in containers] == [0] * 4
     assert not [path for path in runtime_dir.rglob("*") if path.is_socket() or path.suffix in (".lock", ".starts")]
 
 
-def test_a_container_whose_program_cannot_be_brought_back_ends(spawn, runtime_dir):
+def test_a_container_whose_program_cannot_be_restarted_exits(spawn, runtime_dir):
     foreign = Lock(runtime_dir, "journal")
     foreign.acquire(timeout_s=0)
-    share = spawn(SUPERVISE, "journal", watchdog_give_up_s=2)
-    assert share.wait(timeout=20) == 75
-    assert "a program cannot be brought back" in processes.output_of(SUPERVISE, runtime_dir)
+    container = spawn(SUPERVISE, "journal", watchdog_give_up_s=2)
+    assert container.wait(timeout=20) == 75
+    assert "a program cannot be restarted" in processes.output_of(SUPERVISE, runtime_dir)
     foreign.release()
 
 
-def test_a_program_that_is_restarted_too_often_is_reported_and_never_given_up(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal", "watchdog-journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_program_that_restarts_too_often_is_reported_and_still_restarted(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal", "watchdog-journal")
+    bundle = spawn(SUPERVISE, "journal")
     pid = beats.wait("journal")
     for _ in range(7):
         os.kill(pid, signal.SIGKILL)
         pid = beats.wait("journal", other_than=pid)
-    told = eventually(lambda: (beat := beats.of("watchdog-journal")).state == "degraded" and beat, 5, "degraded")
-    assert "journal restarted" in told.detail
-    stop(box)
+    degraded = eventually(lambda: (beat := beats.of("watchdog-journal")).state == "degraded" and beat, 5, "degraded")
+    assert "journal restarted" in degraded.detail
+    stop(bundle)
 
 
-def test_a_removed_runtime_directory_is_made_anew(spawn, stop, runtime_dir, bus, quick):
-    beats = Beats(bus, "vad")
-    box = spawn(SUPERVISE, **quick)
+def test_a_removed_runtime_directory_is_created_again(spawn, stop, runtime_dir, bus, quick):
+    beats = LastHeartbeats(bus, "vad")
+    bundle = spawn(SUPERVISE, **quick)
     first = beats.wait("vad")
     shutil.rmtree(runtime_dir)
     beats.wait("vad", other_than=first, within_s=20)
     assert (runtime_dir / "log" / "vad.log").exists()
-    said = processes.output_of(SUPERVISE, runtime_dir)
-    assert said.count("\n") == 1 and "was removed: all of it begins anew" in said
-    stop(box)
+    output = processes.output_of(SUPERVISE, runtime_dir)
+    assert output.count("\n") == 1 and "was removed: starting everything again" in output
+    stop(bundle)
     assert processes.processes_of(runtime_dir) == []
 
 
-def test_a_runtime_directory_that_cannot_be_made_again_is_the_end(spawn, runtime_dir, bus):
-    beats = Beats(bus, "journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_runtime_directory_that_cannot_be_created_again_ends_it(spawn, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
+    bundle = spawn(SUPERVISE, "journal")
     beats.wait("journal")
     shutil.rmtree(runtime_dir)
-    runtime_dir.touch()  # somebody else has taken its name
-    assert box.wait(timeout=10) == 78
+    runtime_dir.touch()  # another program has taken its name
+    assert bundle.wait(timeout=10) == 78
     assert "File exists; set it to a directory of your own" in processes.output_of(SUPERVISE, runtime_dir)
     runtime_dir.unlink()
 
 
-def test_health_says_what_is_missing(runtime_dir):
+def test_health_reports_what_is_missing(runtime_dir):
     answer = health(runtime_dir, "vad")
     assert answer.returncode == 1
     assert "vad: 0 heartbeats" in answer.stdout and len(answer.stdout.splitlines()) == 1
 
 
-def test_a_box_that_is_stopped_and_continued_goes_on(spawn, stop, runtime_dir, bus):
-    beats = Beats(bus, "journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_bundle_that_is_stopped_and_continued_keeps_running(spawn, stop, runtime_dir, bus):
+    beats = LastHeartbeats(bus, "journal")
+    bundle = spawn(SUPERVISE, "journal")
     first = beats.wait("journal")
     for _ in range(3):
         everything = processes.processes_of(runtime_dir)
@@ -254,23 +254,23 @@ def test_a_box_that_is_stopped_and_continued_goes_on(spawn, stop, runtime_dir, b
             process.resume()
         time.sleep(0.1)
     seq = beats.of("journal").seq
-    eventually(lambda: beats.of("journal").seq > seq + 2, 5, "it beats on")
-    assert box.poll() is None and beats.of("journal").pid == first
-    stop(box)
+    eventually(lambda: beats.of("journal").seq > seq + 2, 5, "more heartbeats")
+    assert bundle.poll() is None and beats.of("journal").pid == first
+    stop(bundle)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "for ever"])
-def test_a_box_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(spawn, runtime_dir, bus, again):
-    beats = Beats(bus, "journal")
-    box = spawn(SUPERVISE, "journal")
+def test_a_bundle_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(spawn, runtime_dir, bus, again):
+    beats = LastHeartbeats(bus, "journal")
+    bundle = spawn(SUPERVISE, "journal")
     beats.wait("journal")
-    supervisord = supervisord_of(box)
+    supervisord = supervisord_of(bundle)
     supervisord.suspend()
-    box.terminate()
-    told_s = time.monotonic()
-    while box.poll() is None and time.monotonic() - told_s < 8:
+    bundle.terminate()
+    stop_s = time.monotonic()
+    while bundle.poll() is None and time.monotonic() - stop_s < 8:
         with contextlib.suppress(psutil.NoSuchProcess):
             supervisord.suspend() if again else None
         time.sleep(0.01)
-    assert box.returncode == 0 and time.monotonic() - told_s < 6
+    assert bundle.returncode == 0 and time.monotonic() - stop_s < 6
     assert {path.name for path in runtime_dir.iterdir() if not path.name.startswith("journal.sqlite")} == set()

@@ -8,7 +8,7 @@ import pytest
 
 from rig.journal import FakeJournal, collect, collect_seqs, connect, connected, numbers
 from rig.processes import output_of
-from rig.said import final, id_of, interim, started
+from rig.sample_messages import final, id_of, interim, started
 from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
 from voicetap.errors import SettingsError

@@ -10,7 +10,7 @@ import pytest
 
 from rig.journal import FakeJournal, collect, collect_seqs, connect, connected, numbers
 from rig.processes import eventually
-from rig.said import final, interim
+from rig.sample_messages import final, interim
 from voicetap import Tap, links
 from voicetap.bus import Bus, Sender
 from voicetap.errors import AddressInUse, SettingsError, Unavailable

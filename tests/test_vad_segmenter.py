@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap.settings import VadSettings
-from voicetap_vad.segmenter import Ended, Event, Scored, Segmenter, Started
+from voicetap_vad.segmenter import ScoredFrame, Segmenter, SegmentEvent, UtteranceEnded, UtteranceStarted
 
 SETTINGS = VadSettings()
 SMALL = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
@@ -22,17 +22,17 @@ runs = st.lists(
 settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, speech_pad_ms=2000)])
 
 
-def scored(probabilities: list[float], first_seq: int = 0) -> list[Scored]:
-    return [Scored(seq, seq * FRAME_SAMPLES, p) for seq, p in enumerate(probabilities, first_seq)]
+def scored(probabilities: list[float], first_seq: int = 0) -> list[ScoredFrame]:
+    return [ScoredFrame(seq, seq * FRAME_SAMPLES, p) for seq, p in enumerate(probabilities, first_seq)]
 
 
-def segment(frames: list[Scored], settings: VadSettings = SETTINGS) -> list[Event]:
+def segment(frames: list[ScoredFrame], settings: VadSettings = SETTINGS) -> list[SegmentEvent]:
     segmenter = Segmenter(settings)
-    return [event for frame in frames for event in segmenter.feed(frame)] + segmenter.close("source_ended")
+    return [event for frame in frames for event in segmenter.on_frame(frame)] + segmenter.close("source_ended")
 
 
-def cuts(events: list[Event]) -> list[Ended]:
-    return [event for event in events if isinstance(event, Ended)]
+def ended(events: list[SegmentEvent]) -> list[UtteranceEnded]:
+    return [event for event in events if isinstance(event, UtteranceEnded)]
 
 
 def frames_of(ms: float) -> int:
@@ -43,15 +43,15 @@ def frames_of(ms: float) -> int:
 @given(runs, settings_of)
 def test_every_start_has_exactly_one_end(probabilities, settings):
     events = segment(scored(probabilities), settings)
-    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
+    assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     assert all(a.first_seq == b.first_seq for a, b in zip(events[::2], events[1::2], strict=True))
     assert all(start.first_seq <= start.onset_seq for start in events[::2])
 
 
 @EFFORT
 @given(runs, settings_of)
-def test_no_frame_is_in_two_cuts(probabilities, settings):
-    spans = [(cut.first_seq, cut.last_seq) for cut in cuts(segment(scored(probabilities), settings))]
+def test_no_frame_is_in_two_segments(probabilities, settings):
+    spans = [(end.first_seq, end.last_seq) for end in ended(segment(scored(probabilities), settings))]
     edges = [edge for first, last in spans for edge in (first, last + 1)]
     assert edges == sorted(edges)
     assert all(first <= last for first, last in spans)
@@ -59,9 +59,9 @@ def test_no_frame_is_in_two_cuts(probabilities, settings):
 
 @EFFORT
 @given(runs, settings_of)
-def test_speech_is_in_a_cut(probabilities, settings):
-    events = cuts(segment(scored(probabilities), settings))
-    covered = {seq for cut in events for seq in range(cut.first_seq, cut.last_seq + 1)}
+def test_all_speech_is_in_a_segment(probabilities, settings):
+    events = ended(segment(scored(probabilities), settings))
+    covered = {seq for end in events for seq in range(end.first_seq, end.last_seq + 1)}
     onset = round(settings.onset_ms * 16 / FRAME_SAMPLES)
     loud = [p >= settings.threshold for p in probabilities]
     spoken = {seq + i for seq in range(len(loud) - onset + 1) if all(loud[seq : seq + onset]) for i in range(onset)}
@@ -73,8 +73,8 @@ def test_speech_is_in_a_cut(probabilities, settings):
 def test_no_utterance_is_longer_than_the_hard_limit(probabilities, settings):
     limit = settings.max_utterance_s * SAMPLE_RATE_HZ
     assert all(
-        (cut.last_seq + 1 - cut.first_seq) * FRAME_SAMPLES <= limit
-        for cut in cuts(segment(scored(probabilities), settings))
+        (end.last_seq + 1 - end.first_seq) * FRAME_SAMPLES <= limit
+        for end in ended(segment(scored(probabilities), settings))
     )
 
 
@@ -85,8 +85,8 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     frames = [f._replace(position=f.position + missing * (f.seq >= at_seq)) for f in scored(probabilities)]
     events = segment(frames, settings)
     limit = settings.max_utterance_s * SAMPLE_RATE_HZ
-    assert [type(event) for event in events] == [Started, Ended] * (len(events) // 2)
-    assert all(frames[c.last_seq].end - frames[c.first_seq].position <= limit for c in cuts(events))
+    assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
+    assert all(frames[end.last_seq].end - frames[end.first_seq].position <= limit for end in ended(events))
 
 
 @EFFORT
@@ -99,8 +99,8 @@ def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabi
     index = data.draw(st.integers(0, len(events) // 2 - 1)) * 2
     started, ended = events[index : index + 2]
     successor = Segmenter(SMALL)
-    successor.resume(started)
-    again = [event for frame in frames[started.first_seq :] for event in successor.feed(frame)]
+    successor.restore(started)
+    again = [event for frame in frames[started.first_seq :] for event in successor.on_frame(frame)]
     first = (again + successor.close("source_ended"))[0]
     assert (first.first_seq, first.last_seq, first.reason) == (ended.first_seq, ended.last_seq, ended.reason)
     assert first.too_short == ended.too_short
@@ -108,38 +108,38 @@ def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabi
 
 @EFFORT
 @given(runs, settings_of)
-def test_the_cut_of_a_pause_is_the_one_that_is_made_if_the_pause_is_the_end(probabilities, settings):
+def test_the_segment_of_a_pause_is_the_final_one_if_the_pause_is_the_endpoint(probabilities, settings):
     segmenter = Segmenter(settings)
     before = None
     for frame in scored(probabilities):
-        ended = cuts(segmenter.feed(frame))
-        if ended and before and ended[0].reason != "hard_limit":
-            assert (ended[0].first_seq, ended[0].last_seq, ended[0].too_short) == (*before, False)
+        ends = ended(segmenter.on_frame(frame))
+        if ends and before and ends[0].reason != "hard_limit":
+            assert (ends[0].first_seq, ends[0].last_seq, ends[0].too_short) == (*before, False)
         pause = segmenter.pause
-        if pause and before and not ended:
-            assert pause == before, "and it does not change"
+        if pause and before and not ends:
+            assert pause == before, "it does not change"
         assert not pause or segmenter.is_open
         before = pause
 
 
-def test_a_pause_is_known_as_soon_as_all_of_its_cut_is_here_and_no_more_when_speech_resumes():
+def test_a_pause_lasts_from_the_last_frame_of_its_segment_until_speech_resumes():
     segmenter = Segmenter(SETTINGS)
-    tail = frames_of(SETTINGS.speech_pad_ms)
+    padding = frames_of(SETTINGS.speech_pad_ms)
     pauses = []
-    for frame in scored([QUIET] * 20 + [SPEECH] * 20 + [QUIET] * (tail + 2) + [SPEECH] * 5):
-        segmenter.feed(frame)
+    for frame in scored([QUIET] * 20 + [SPEECH] * 20 + [QUIET] * (padding + 2) + [SPEECH] * 5):
+        segmenter.on_frame(frame)
         pauses.append(segmenter.pause)
-    cut = (20 - round(SETTINGS.pre_roll_ms / 32), 39 + tail)
-    assert pauses == [None] * (39 + tail) + [cut] * 3 + [None] * 5
+    span = (20 - round(SETTINGS.pre_roll_ms / 32), 39 + padding)
+    assert pauses == [None] * (39 + padding) + [span] * 3 + [None] * 5
 
 
-def test_silence_ends_an_utterance_with_pre_roll_before_and_tail_after():
+def test_silence_ends_an_utterance_with_pre_roll_before_and_padding_after():
     start, end = segment(scored([QUIET] * 50 + [SPEECH] * 30 + [QUIET] * 50))
     assert (start.first_seq, start.onset_seq) == (50 - round(SETTINGS.pre_roll_ms / 32), 50)
     assert (end.last_seq, end.reason, end.too_short) == (79 + frames_of(SETTINGS.speech_pad_ms), "silence", False)
 
 
-def test_pre_roll_never_reaches_into_the_cut_before():
+def test_pre_roll_never_reaches_into_the_previous_segment():
     pause = [QUIET] * (frames_of(SETTINGS.endpoint_ms) + 2)
     events = segment(scored([SPEECH] * 30 + pause + [SPEECH] * 30), replace(SETTINGS, pre_roll_ms=2000))
     assert events[2].first_seq == events[1].last_seq + 1
@@ -147,29 +147,29 @@ def test_pre_roll_never_reaches_into_the_cut_before():
 
 def test_a_pause_shorter_than_the_endpoint_ends_nothing():
     probabilities = [SPEECH] * 20 + [QUIET] * (frames_of(SETTINGS.endpoint_ms) - 1) + [SPEECH] * 20
-    assert len(cuts(segment(scored(probabilities)))) == 1
+    assert len(ended(segment(scored(probabilities)))) == 1
 
 
-def test_between_the_thresholds_speech_goes_on_but_does_not_begin():
+def test_between_the_thresholds_speech_continues_but_does_not_start():
     middle = [(SETTINGS.threshold + SETTINGS.release_threshold) / 2] * 100
     assert segment(scored(middle)) == []
-    (cut,) = cuts(segment(scored([SPEECH] * 10 + middle)))
-    assert cut.last_seq == 109
+    (end,) = ended(segment(scored([SPEECH] * 10 + middle)))
+    assert end.last_seq == 109
 
 
 def test_a_click_is_no_speech_and_a_grunt_is_too_short():
     assert segment(scored([QUIET] * 20 + [SPEECH] * 2 + [QUIET] * 40)) == []
-    (cut,) = cuts(segment(scored([QUIET] * 20 + [SPEECH] * 4 + [QUIET] * 40)))
-    assert cut.too_short
+    (end,) = ended(segment(scored([QUIET] * 20 + [SPEECH] * 4 + [QUIET] * 40)))
+    assert end.too_short
 
 
 def test_beyond_the_soft_limit_a_breath_is_enough():
     long = [SPEECH] * (frames_of(SETTINGS.max_utterance_soft_s * 1000) + frames_of(2500))
-    cut = cuts(segment(scored(long + [QUIET] * 4 + [SPEECH] * 20)))[0]
-    assert (cut.reason, cut.last_seq) == ("soft_limit", len(long) + 2)
+    end = ended(segment(scored(long + [QUIET] * 4 + [SPEECH] * 20)))[0]
+    assert (end.reason, end.last_seq) == ("soft_limit", len(long) + 2)
 
 
-def test_at_the_hard_limit_the_least_speechy_point_is_taken_and_the_rest_is_the_next_utterance():
+def test_at_the_hard_limit_it_cuts_at_the_least_speech_like_point_and_the_rest_is_the_next_utterance():
     probabilities = [SPEECH] * 900
     probabilities[700:705] = [0.6] * 5
     events = segment(scored(probabilities))
@@ -180,5 +180,5 @@ def test_at_the_hard_limit_the_least_speechy_point_is_taken_and_the_rest_is_the_
 
 def test_the_little_that_is_left_after_the_hard_limit_is_not_dropped():
     limit = frames_of(SETTINGS.max_utterance_s * 1000)
-    events = cuts(segment(scored([SPEECH] * (limit + 1) + [QUIET] * 40)))
-    assert [cut.too_short for cut in events] == [False, False]
+    events = ended(segment(scored([SPEECH] * (limit + 1) + [QUIET] * 40)))
+    assert [end.too_short for end in events] == [False, False]

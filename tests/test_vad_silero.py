@@ -1,4 +1,4 @@
-"""The model hears speech, and nothing in silence and noise; without its context it would hear nothing at all."""
+"""The model detects speech, and none in silence and noise; without its context it would detect nothing at all."""
 
 import random
 import struct
@@ -36,14 +36,14 @@ def noise(frames: int) -> bytes:
     )
 
 
-def test_speech_is_heard(model):
-    """Fails when frames are fed without the 64 samples before them: then none reaches 0.5."""
-    heard = [p > 0.5 for p in probabilities(model, spoken())]
-    assert sum(heard) > 0.7 * len(heard)
+def test_speech_is_detected(model):
+    """Without the 64 samples before each frame no probability reaches 0.5."""
+    detected = [p > 0.5 for p in probabilities(model, spoken())]
+    assert sum(detected) > 0.7 * len(detected)
 
 
 class Recorder:
-    """A session that notes what it is fed."""
+    """An inference session that records its inputs."""
 
     def __init__(self):
         self.inputs: list[np.ndarray] = []
@@ -53,7 +53,7 @@ class Recorder:
         return np.zeros(1, np.float32), fed["h"], fed["c"]
 
 
-def test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before():
+def test_each_frame_is_preceded_by_the_last_64_samples_of_the_frame_before():
     recorder = Recorder()
     sound = spoken()[: 3 * FRAME_BYTES]
     probabilities(Silero(recorder), sound)
@@ -61,18 +61,18 @@ def test_each_frame_goes_in_behind_the_last_64_samples_of_the_one_before():
     assert [list(fed[0]) for fed in recorder.inputs] == [list(samples[n * 512 : n * 512 + 576]) for n in range(3)]
 
 
-def test_silence_and_noise_are_not(model):
+def test_silence_and_noise_are_not_speech(model):
     assert max(probabilities(model, silent(100))) < 0.1
     assert max(probabilities(model, noise(100))) < 0.3
 
 
-def test_a_reset_forgets_all_that_was_heard(model):
+def test_a_reset_clears_the_state(model):
     assert probabilities(model, spoken()) == probabilities(model, spoken())
     model.probabilities(spoken()[:FRAME_BYTES])
     assert model.probabilities(silent(1)) != probabilities(model, silent(1))
 
 
-def test_many_frames_at_once_are_heard_as_one_by_one(model):
+def test_a_batch_of_frames_is_scored_as_one_by_one(model):
     alone = probabilities(model, spoken())
     model.reset()
     cut = 7 * FRAME_BYTES
@@ -90,7 +90,7 @@ def test_streams_share_a_model_and_nothing_else(model):
     assert both == alone
 
 
-def test_a_file_that_is_no_model_is_one_line_to_act_on(tmp_path: Path):
+def test_a_file_that_is_no_model_is_a_config_error(tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match=r"model\.onnx cannot be loaded"):
         silero.load(tmp_path / "model.onnx")

@@ -1,225 +1,202 @@
-"""Early and interim jobs: who gets them, what becomes of them, and that no final waits for one."""
+"""Which speculative jobs are created, for which of several sources, and how partials degrade under load."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.sample_messages import id_of
 from voicetap.codec import UtteranceId
-from voicetap.messages import Committed, Job, JournalHead, WorkerReport
-from voicetap_vad.outbox import Attempt, Effect, Event, Outbox, Send
+from voicetap.messages import Job, JournalHead, Purpose, WorkerReport
+from voicetap_vad.dispatcher import Outbox, SendJob
+from voicetap_vad.speculation import (
+    MAX_PERIOD_S,
+    MIN_PERIOD_S,
+    TRANSFER_S,
+    PartialLevel,
+    PartialPlan,
+    SpeculationBudget,
+    Speculator,
+)
 
-LEASE_S = 1.0
-EARLY, INTERIM, FINAL = "early", "interim", "final"
-
-
-@pytest.fixture
-def outbox() -> Outbox:
-    outbox = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
-    outbox.step(JournalHead(journal_id="j", first_seq=1, next_seq=1), 0.0)
-    return outbox
-
-
-def job(number: int, purpose: str = FINAL, source: str = "mic", end: int = 16_000) -> Job:
-    times = {"start_position": 0, "end_position": end, "ended_ns": 0, "wall_ns": 0}
-    id_ = UtteranceId(source, "a1", number)
-    return Job(utterance_id=id_, attempt=0, cut_reason="silence", pcm=bytes(64), purpose=purpose, **times)
+EARLY, INTERIM = Purpose.EARLY, Purpose.INTERIM
+FULL, SLOWER, NEWEST, OFF = PartialLevel.FULL, PartialLevel.SLOWER, PartialLevel.NEWEST, PartialLevel.OFF
 
 
-def report(worker: str, received: int = 0, decoding: Job | None = None, boot_id: str = "b1") -> WorkerReport:
-    return WorkerReport(
-        worker=worker,
-        boot_id=boot_id,
-        state="busy" if decoding else "ready",
-        received=received,
-        decoding=(decoding.utterance_id,) if decoding else (),
-        holding=(decoding.utterance_id,) if decoding and decoding.purpose == FINAL else (),
-    )
+@dataclass
+class FakePartial:
+    utterance_id: UtteranceId
+    onset_ns: int
 
 
-def sent(effects: list[Effect]) -> list[tuple[str, int, str]]:
-    return [(each.worker, each.job.utterance_id.number, each.job.purpose) for each in effects if isinstance(each, Send)]
+@dataclass
+class FakeStream:
+    """A tracker and its open stream in one. `requested` lists the purposes of the jobs it created."""
+
+    source: str
+    onset_ns: int = 0
+    ends_in_s: float | None = None
+    overdue: float = float("-inf")
+    requested: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.partial = FakePartial(id_of(1, self.source), self.onset_ns)
+        self.open_stream = self
+
+    def pause_ends_in_s(self) -> float | None:
+        return self.ends_in_s
+
+    def partial_overdue(self, period_s: float) -> float:
+        return self.overdue - period_s
+
+    def early_job(self) -> Job:
+        self.ends_in_s = None
+        return self._job(EARLY)
+
+    def partial_job(self) -> Job:
+        self.overdue = float("-inf")
+        return self._job(INTERIM)
+
+    def _job(self, purpose: str) -> Job:
+        self.requested.append(purpose)
+        span = {"start_position": 0, "end_position": 1, "ended_ns": 0, "wall_ns": 0}
+        return Job(utterance_id=self.partial.utterance_id, attempt=0, cut_reason="", pcm=b"", purpose=purpose, **span)
 
 
-def test_a_final_goes_to_the_worker_that_is_decoding_its_very_sound_although_another_is_idle(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(report("w2"), 0.0)
-    assert sent(outbox.step(job(1, EARLY), 0.1)) == [("w1", 1, EARLY)]
-    outbox.step(report("w1", 1, job(1, EARLY)), 0.1)
-    assert sent(outbox.step(job(1), 0.2)) == [("w1", 1, FINAL)]
-    assert outbox.counts("mic") == {"failed": 0, "early_jobs": 1, "early_used": 1}
+class FakeDispatcher:
+    """Dispatcher without sockets: `sent` lists the source and purpose of each job."""
+
+    def __init__(self, workers: int):
+        self.outbox = Outbox(lease_s=1.0, max_attempts=3, max_held_s=10.0, started_s=0.0)
+        self.sent: list[tuple[str, str]] = []
+        self.step(JournalHead(journal_id="j", first_seq=1, next_seq=1), 0.0)
+        for number in range(workers):
+            report = {"state": "ready", "received": 0, "decoding": (), "holding": ()}
+            self.step(WorkerReport(worker=f"w{number}", boot_id="b1", **report), 0.0)
+
+    def step(self, event: object, now_s: float) -> None:
+        sent = [effect.job for effect in self.outbox.step(event, now_s) if isinstance(effect, SendJob)]
+        self.sent += [(job.utterance_id.source, job.purpose) for job in sent]
 
 
-def test_and_to_the_one_that_has_decoded_it_whatever_it_does_now(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(job(1, EARLY), 0.1)
-    outbox.step(report("w1", 1), 0.2)
-    assert sent(outbox.step(job(7, source="hall"), 0.3)) == [("w1", 7, FINAL)]
-    assert sent(outbox.step(job(8, source="hall"), 0.3)) == []
-    assert sent(outbox.step(job(1), 0.4)) == [("w1", 1, FINAL)]
+def jobs_sent(streams: list[FakeStream], workers: int, budget: SpeculationBudget) -> list[tuple[str, str]]:
+    dispatcher = FakeDispatcher(workers)
+    Speculator(streams, dispatcher, budget).step(0.0)
+    return dispatcher.sent
 
 
-def test_also_when_older_ones_of_its_source_wait(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(job(3, EARLY), 0.1)
-    for number in (1, 2):
-        assert sent(outbox.step(job(number), 0.2)) == []
-    assert sent(outbox.step(job(3), 0.2)) == [("w1", 3, FINAL)]
+def budget_of(decode_s: float, share: float = 0.5) -> SpeculationBudget:
+    budget = SpeculationBudget(share)
+    budget.update(decode_s)
+    return budget
 
 
-def test_a_final_of_another_span_is_as_any_other(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(report("w2"), 0.0)
-    outbox.step(job(1, EARLY), 0.1)
-    assert sent(outbox.step(job(1, end=20_000), 0.2)) == [("w2", 1, FINAL)]
-    assert outbox.counts("mic")["early_used"] == 0
+def plan(decode_s: float, speakers: int = 1, workers: int = 1, is_late: bool = False, share: float = 0.5):
+    return budget_of(decode_s, share).plan(speakers, workers, is_late)
 
 
-@pytest.mark.parametrize("ending", ["silent", "new"])
-def test_when_that_worker_is_gone_another_gets_the_final(outbox, ending):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(job(1, EARLY), 0.1)
-    later_s = LEASE_S + 0.5
-    outbox.step(report("w2"), later_s)
-    if ending == "new":
-        outbox.step(report("w1", boot_id="b2", decoding=job(9)), later_s)
-    effects = outbox.step(job(1), later_s)
-    assert sent(effects) == [("w2", 1, FINAL)]
-    assert not [each for each in effects if isinstance(each, Attempt)], "nobody owed it"
+def test_pauses_come_before_partials_and_the_one_that_ends_soonest_first():
+    streams = [FakeStream("a", overdue=9), FakeStream("b", ends_in_s=0.2), FakeStream("c", ends_in_s=0.1)]
+    assert jobs_sent(streams, 1, SpeculationBudget(0.5)) == [("c", EARLY)]
+    streams = [FakeStream("a", overdue=9), FakeStream("b", ends_in_s=0.2), FakeStream("c", ends_in_s=0.1)]
+    assert jobs_sent(streams, 3, SpeculationBudget(0.5)) == [("c", EARLY), ("b", EARLY), ("a", INTERIM)]
 
 
-def test_a_lost_guess_is_no_lost_attempt_but_the_utterance_gets_no_other(outbox):
-    """It may be what killed the worker: then the next one would die of it too."""
-    outbox.step(report("w1"), 0.0)
-    outbox.step(job(1, EARLY), 0.1)
-    effects = outbox.step(report("w1", boot_id="b2"), 0.2)
-    assert not [each for each in effects if isinstance(each, Attempt)]
-    for purpose in (EARLY, INTERIM):
-        assert sent(outbox.step(job(1, purpose, end=30_000), 0.3)) == []
-    assert sent(outbox.step(job(2, EARLY), 0.4)) == [("w1", 2, EARLY)]
+def test_a_pause_waits_until_its_decoding_has_to_begin():
+    budget = budget_of(0.05)
+    assert jobs_sent([FakeStream("a", ends_in_s=0.5)], 1, budget) == []
+    assert jobs_sent([FakeStream("a", ends_in_s=0.2)], 1, budget) == [("a", EARLY)]
 
 
-def test_there_is_room_for_a_guess_when_nobody_waits(outbox):
-    assert not outbox.has_room(EARLY, 0.0)
-    outbox.step(report("w1"), 0.0)
-    assert outbox.has_room(EARLY, 0.0) and outbox.has_room(INTERIM, 0.0)
-    outbox.step(job(1), 0.1)
-    outbox.step(job(2), 0.1)
-    assert not outbox.has_room(EARLY, 0.1)
-    outbox.step(report("w1", 1), 0.2)
-    assert not outbox.has_room(INTERIM, 0.2), "the other one was sent at once"
+def test_partials_are_created_only_if_a_tap_wants_them():
+    dispatcher, stream = FakeDispatcher(1), FakeStream("a", overdue=9)
+    speculator = Speculator([stream], dispatcher, SpeculationBudget(0.5))
+    speculator.is_tapped = False
+    speculator.step(0.0)
+    assert (dispatcher.sent, speculator.level(0.0)) == ([], PartialLevel.UNTAPPED)
+    speculator.is_tapped = True
+    speculator.step(0.0)
+    assert (dispatcher.sent, speculator.level(0.0)) == ([("a", INTERIM)], FULL)
 
 
-def test_an_interim_gives_way(outbox):
-    """The worker abandons it: so what is urgent need not wait for its end."""
-    outbox.step(report("w1"), 0.0)
-    outbox.step(job(1, INTERIM), 0.1)
-    outbox.step(report("w1", 1, job(1, INTERIM)), 0.1)
-    assert not outbox.has_room(INTERIM, 0.2) and outbox.has_room(EARLY, 0.2)
-    assert sent(outbox.step(job(1, EARLY), 0.2)) == [("w1", 1, EARLY)]
-    assert not outbox.has_room(EARLY, 0.2)
-    assert sent(outbox.step(job(2, source="hall"), 0.2)) == []
+def test_the_most_overdue_partial_comes_first_and_none_before_it_is_due():
+    streams = [FakeStream("a", overdue=1), FakeStream("b", overdue=3), FakeStream("c", overdue=0.1)]
+    assert jobs_sent(streams, 3, SpeculationBudget(0.5)) == [("b", INTERIM), ("a", INTERIM)]
+    assert streams[2].requested == []
 
 
-def test_an_idle_worker_is_better_than_one_that_gives_way(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(report("w2"), 0.0)
-    outbox.step(job(1, INTERIM), 0.1)
-    assert sent(outbox.step(job(2, source="hall"), 0.2)) == [("w2", 2, FINAL)]
+def test_no_partials_if_they_are_disabled():
+    streams = [FakeStream("a", overdue=9), FakeStream("b", ends_in_s=0.1)]
+    assert jobs_sent(streams, 2, SpeculationBudget(0.0)) == [("b", EARLY)]
 
 
-def test_there_is_one_interim_at_a_time(outbox):
-    outbox.step(report("w1"), 0.0)
-    outbox.step(report("w2"), 0.0)
-    assert sent(outbox.step(job(1, INTERIM), 0.1)) == [("w1", 1, INTERIM)]
-    assert sent(outbox.step(job(1, INTERIM, end=20_000), 0.2)) == []
-    assert sent(outbox.step(job(1, INTERIM, source="hall"), 0.2)) == [("w2", 1, INTERIM)]
-    outbox.step(report("w1", 1), 0.3)
-    assert sent(outbox.step(job(1, INTERIM, end=30_000), 0.3)) == [("w1", 1, INTERIM)]
+@pytest.mark.parametrize("decode_s", [1.1, 2.9])
+def test_under_load_only_the_utterance_that_started_last_has_partials(decode_s):
+    first, last = FakeStream("a", onset_ns=1, overdue=99), FakeStream("b", onset_ns=3, overdue=9)
+    between = FakeStream("c", onset_ns=2, overdue=99)
+    budget = budget_of(decode_s)
+    assert budget.plan(3, 1, is_late=False).level == NEWEST
+    assert jobs_sent([first, last, between], 1, budget) == [("b", INTERIM)]
 
 
-def test_the_oldest_goes_first_whatever_its_source(outbox):
-    for number, source in enumerate(("mic", "hall", "mic", "attic"), 1):
-        outbox.step(job(number, source=source), number / 10)
-    order = [sent(outbox.step(report("w1", received), 0.5 + received / 10))[0][1] for received in range(4)]
-    assert order == [1, 2, 4, 3], "but a source that has just got something counts as young again"
+def test_under_more_load_there_are_none():
+    assert jobs_sent([FakeStream("a", overdue=99)], 1, budget_of(19.0)) == []
 
 
-def test_a_heap_of_old_ones_blocks_nobody(outbox):
-    for number in range(1, 6):
-        outbox.step(job(number, source="file"), 0.0)
-    outbox.step(report("w1"), 0.1)
-    outbox.step(job(9), 0.2)
-    order = [sent(outbox.step(report("w1", received), 0.2 + received / 10))[0][1] for received in (1, 2, 3)]
-    assert order == [2, 9, 3]
+def test_an_utterance_whose_partial_is_being_decoded_gets_no_second():
+    stream = FakeStream("a", overdue=9)
+    dispatcher = FakeDispatcher(2)
+    speculator = Speculator([stream], dispatcher, SpeculationBudget(0.5))
+    speculator.step(0.0)
+    stream.overdue = 9
+    speculator.step(0.0)
+    assert dispatcher.sent == [("a", INTERIM)]
 
 
-def test_a_worker_that_was_given_an_interim_by_a_vad_before_us_is_busy(outbox):
-    outbox.step(report("w1", 5, job(1, INTERIM)), 0.0)
-    assert not outbox.has_room(EARLY, 0.0)
-    assert sent(outbox.step(job(2), 0.1)) == []
+# ---- the budget ---------------------------------------------------------------------------------
 
 
-class Shop:
-    """Three sources and three workers. A pause has the same span as an end, so each final was heard early or not."""
-
-    def __init__(self) -> None:
-        self.outbox = Outbox(lease_s=LEASE_S, max_attempts=2, max_held_s=10.0, started_s=0.0)
-        self.outbox.step(JournalHead(journal_id="j", first_seq=1, next_seq=1), 0.0)
-        self.hands: dict[str, list[Job]] = {f"w{number}": [] for number in range(3)}
-        self.finals, self.sent = 0, []
-        self._received = dict.fromkeys(self.hands, 0)
-        self._heard: dict[UtteranceId, str] = {}
-        self._numbers = [1, 1, 1]
-        for name in self.hands:
-            self.report(name)
-
-    def say(self, purpose: str, which: int) -> None:
-        """Something of a source. A final is its end."""
-        if purpose == FINAL or self.outbox.has_room(purpose, 0.0):
-            self.step(job(self._numbers[which], purpose, f"s{which}"))
-        self.finals += purpose == FINAL
-        self._numbers[which] += purpose == FINAL
-
-    def finish(self, name: str) -> None:
-        for done in self.hands[name][:1]:
-            self.hands[name].remove(done)
-            if done.purpose == FINAL:
-                self.step(Committed(utterance_id=done.utterance_id, journal_seq=1))
-        self.report(name)
-
-    def report(self, name: str) -> None:
-        jobs = self.hands[name]
-        owed = tuple(job.utterance_id for job in jobs if job.purpose == FINAL)
-        self.step(replace(report(name, self._received[name], jobs[0] if jobs else None), holding=owed))
-
-    def step(self, event: Event) -> None:
-        for effect in self.outbox.step(event, 0.0):
-            if isinstance(effect, Send):
-                self.check(effect.worker, effect.job)
-                self.hands[effect.worker].append(effect.job)
-                self._received[effect.worker] += 1
-
-    def check(self, name: str, given: Job) -> None:
-        has_heard = given.purpose == FINAL and self._heard.get(given.utterance_id) == name
-        is_anybody_idle = not all(self.hands.values())
-        gives_way = given.purpose != INTERIM and [job.purpose for job in self.hands[name]] == [INTERIM]
-        assert not self.hands[name] or has_heard or (gives_way and not is_anybody_idle)
-        if given.purpose == FINAL:
-            self.sent.append(given.utterance_id)
-        elif given.purpose == EARLY:
-            self._heard[given.utterance_id] = name
+def test_the_period_keeps_the_cost_within_the_share():
+    assert plan(0.1) == PartialPlan(FULL, MIN_PERIOD_S)
+    assert plan(0.3) == plan(0.3, speakers=0) == PartialPlan(FULL, 0.6)
+    assert plan(0.3, speakers=2) == PartialPlan(SLOWER, 1.2)
+    assert plan(0.3, speakers=2, workers=2) == PartialPlan(SLOWER, 0.6)
 
 
-@given(st.lists(st.tuples(st.sampled_from([EARLY, INTERIM, FINAL, "done", "done"]), st.integers(0, 2)), max_size=80))
-def test_nobody_has_a_second_job_while_another_is_idle_and_every_final_is_sent_once(steps):
-    shop = Shop()
-    for what, which in steps:
-        if what == "done":
-            shop.finish(f"w{which}")
-        else:
-            shop.say(what, which)
-    while busy := [name for name, jobs in shop.hands.items() if jobs]:
-        shop.finish(busy[0])
-    assert len(shop.sent) == len(set(shop.sent)) == shop.finals
+def test_under_load_it_degrades_step_by_step():
+    levels = [plan(0.3, speakers).level for speakers in (1, 2, 10, 11, 100)]
+    assert levels == [FULL, SLOWER, SLOWER, NEWEST, NEWEST]
+    assert plan(0.3, speakers=11).period_s == 0.6, "the one that is left has them often again"
+    assert plan(3.1).level == OFF
+    assert plan(0.1, is_late=True).level == OFF
+    assert plan(0.1, workers=0).level == OFF
+
+
+def test_it_recovers_when_decoding_gets_cheaper():
+    budget = budget_of(20.0)
+    assert budget.plan(1, 1, is_late=False).level == OFF
+    for _ in range(10):
+        budget.update(0.1)
+    assert budget.plan(1, 1, is_late=False).level == FULL
+
+
+def test_the_lead_covers_the_measured_decode_times():
+    budget = SpeculationBudget(0.5)
+    assert budget.lead_s(1, 1) == float("inf"), "at once, before the first measurement"
+    for _ in range(20):
+        budget.update(0.2)
+    steady_s = budget.lead_s(1, 1)
+    assert TRANSFER_S + 0.2 <= steady_s < TRANSFER_S + 0.21
+    assert budget.lead_s(2, 2) == steady_s
+    assert budget.lead_s(3, 1) == pytest.approx(TRANSFER_S + 3 * (steady_s - TRANSFER_S))
+    budget.update(0.4)
+    assert budget.lead_s(1, 1) > TRANSFER_S + 0.4, "a decode that was slow may be slow again"
+
+
+@given(st.floats(0.001, 10), st.integers(1, 16), st.integers(1, 4), st.floats(0.05, 1))
+def test_no_plan_takes_more_than_the_share(decode_s, speakers, workers, share):
+    found = plan(decode_s, speakers, workers, share=share)
+    served = {FULL: speakers, SLOWER: speakers, NEWEST: 1, OFF: 0}[found.level]
+    assert served * decode_s / found.period_s <= share * workers * 1.000001
+    assert MIN_PERIOD_S <= found.period_s <= MAX_PERIOD_S

@@ -1,4 +1,4 @@
-"""A stream that is killed anywhere says in the end what an undisturbed one says: same numbers, same spans, once."""
+"""A stream killed anywhere produces what an undisturbed one does: the same numbers and spans, each once."""
 
 import tempfile
 from dataclasses import replace
@@ -8,29 +8,19 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from rig.vad import make_frame
+from rig.vad import FakeEar, make_frame
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, AudioFrame, AudioHead, Failed, Final, Gap, Job, SpeechStarted
 from voicetap.settings import VadSettings
-from voicetap_vad.cutlist import CutList, Mark
-from voicetap_vad.stream import Said, Stream
+from voicetap_vad.segment_store import Checkpoint, SegmentStore
+from voicetap_vad.stream import Output, Stream
 
 SETTINGS = VadSettings(max_utterance_soft_s=1.5, max_utterance_s=3.0)
 EFFORT = effort(max_examples=40)
 ENTRIES = (Job, Final, Failed, Gap)
 
 
-class Ear:
-    """In place of the model: the first byte of a frame is its probability, in percent."""
-
-    def reset(self) -> None:
-        self.fresh = True
-
-    def probabilities(self, pcm: bytes) -> list[float]:
-        return [percent / 100 for percent in pcm[::FRAME_BYTES]]
-
-
 def ring_of(runs: list[tuple[int, int, int]]) -> dict[int, AudioFrame]:
-    """Of (percent of speech, frames, samples lost before them)."""
+    """A ring of runs of (percent of speech, frames, samples lost before them)."""
     ring, position = {}, 0
     for percent, count, lost in runs:
         position += lost
@@ -47,23 +37,25 @@ def head_of(ring: dict[int, AudioFrame]) -> AudioHead:
     return AudioHead(source="mic", stream="a1", first_seq=first, next_seq=last.seq + 1, next_position=end, state="live")
 
 
-def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Said]:
-    """One process: it hears `frames` frames and is killed, or hears all and the source ends."""
-    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
+def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Output]:
+    """One process: it is killed after `frames` frames, or processes all of them and the source ends."""
+    store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
     head = head_of(ring)
-    stream = Stream(head, cuts.mark("a1") or Mark("a1", head.first_seq, 0), cuts, Ear(), SETTINGS)
-    wanted = range(stream.order.next_seq, head.next_seq)
-    said = [message for seq in wanted[:frames] for message in stream.feed([ring[seq]])]
+    stream = Stream(
+        head, store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0), store, FakeEar(), SETTINGS
+    )
+    wanted = range(stream.reorder_buffer.next_seq, head.next_seq)
+    outputs = [message for seq in wanted[:frames] for message in stream.on_frames([ring[seq]])]
     if frames is None:
-        said += stream.close("source_ended")
-    cuts.close()
-    return said
+        outputs += stream.close("source_ended")
+    store.close()
+    return outputs
 
 
-def by_number(said: list[Said]) -> dict[int, tuple]:
-    """What journal would keep of it; a job sent again is the same job."""
+def by_number(outputs: list[Output]) -> dict[int, tuple]:
+    """What journal would store; a job sent again must be the same job."""
     entries = {}
-    for message in said:
+    for message in outputs:
         if isinstance(message, ENTRIES):
             span = _span(message)
             assert entries.setdefault(message.utterance_id.number, span) == span
@@ -95,13 +87,13 @@ def test_a_kill_at_any_moment_changes_nothing():
     assert {entry[0] for entry in by_number(undisturbed).values()} == {"job", "Gap"}
     for frames in range(1, len(ring), 2):
         with tempfile.TemporaryDirectory() as directory:
-            said = live(ring, directory, frames) + live(ring, directory)
-        assert by_number(said) == by_number(undisturbed), f"killed after {frames} frames"
-        assert starts(said) == starts(undisturbed)
+            outputs = live(ring, directory, frames) + live(ring, directory)
+        assert by_number(outputs) == by_number(undisturbed), f"killed after {frames} frames"
+        assert starts(outputs) == starts(undisturbed)
 
 
-def starts(said: list[Said]) -> list[int]:
-    return [message.utterance_id.number for message in said if isinstance(message, SpeechStarted)]
+def starts(outputs: list[Output]) -> list[int]:
+    return [message.utterance_id.number for message in outputs if isinstance(message, SpeechStarted)]
 
 
 @EFFORT
@@ -120,10 +112,10 @@ def test_kills_change_nothing(runs, lives):
 @given(runs)
 def test_numbers_have_no_hole_and_each_start_one_end(runs):
     with tempfile.TemporaryDirectory() as directory:
-        said = live(ring_of(runs), directory)
-    entries = by_number(said)
+        outputs = live(ring_of(runs), directory)
+    entries = by_number(outputs)
     assert sorted(entries) == list(range(1, len(entries) + 1))
-    assert starts(said) == [number for number, entry in sorted(entries.items()) if entry[0] != "Gap"]
+    assert starts(outputs) == [number for number, entry in sorted(entries.items()) if entry[0] != "Gap"]
 
 
 @EFFORT
@@ -131,11 +123,11 @@ def test_numbers_have_no_hole_and_each_start_one_end(runs):
 def test_every_lost_sample_is_in_a_gap_and_every_job_is_on_the_clock(runs):
     ring = ring_of(runs)
     with tempfile.TemporaryDirectory() as directory:
-        said = live(ring, directory)
+        outputs = live(ring, directory)
     lost = head_of(ring).next_position - len(ring) * FRAME_SAMPLES
-    gaps = [message for message in said if isinstance(message, Gap)]
+    gaps = [message for message in outputs if isinstance(message, Gap)]
     assert round(sum(gap.end_s - gap.start_s for gap in gaps) * 16_000) == lost
-    jobs = [message for message in said if isinstance(message, Job)]
+    jobs = [message for message in outputs if isinstance(message, Job)]
     assert all(len(job.pcm) == 2 * (job.end_position - job.start_position) for job in jobs)
 
 
@@ -145,38 +137,38 @@ def test_what_the_ring_has_lost_meanwhile_is_failed_or_a_gap(runs, frames, lost_
     ring = ring_of(runs)
     kept = {seq: frame for seq, frame in ring.items() if seq >= lost_frames} or {max(ring): ring[max(ring)]}
     with tempfile.TemporaryDirectory() as directory:
-        said = live(ring, directory, frames) + live(kept, directory)
-    numbers = {message.utterance_id.number for message in said if isinstance(message, ENTRIES)}
-    assert set(starts(said)) <= numbers == set(range(1, len(numbers) + 1))
+        outputs = live(ring, directory, frames) + live(kept, directory)
+    numbers = {message.utterance_id.number for message in outputs if isinstance(message, ENTRIES)}
+    assert set(starts(outputs)) <= numbers == set(range(1, len(numbers) + 1))
 
 
-def test_a_new_stream_says_what_is_missing_of_the_old_one(tmp_path):
+def test_an_abandoned_stream_reports_what_is_missing(tmp_path):
     ring = ring_of([(0, 20, 0), (95, 40, 0)])
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), SETTINGS)
     for seq in range(50):
-        stream.feed([ring[seq]])
-    said = stream.abandon(head_of(ring).next_position, "overrun")
-    cuts.close()
-    job, gap = (message for message in said if isinstance(message, ENTRIES))
+        stream.on_frames([ring[seq]])
+    outputs = stream.abandon(head_of(ring).next_position, "overrun")
+    store.close()
+    job, gap = (message for message in outputs if isinstance(message, ENTRIES))
     assert (job.cut_reason, job.end_position) == ("source_lost", 50 * FRAME_SAMPLES)
     assert (gap.reason, gap.start_s, gap.end_s) == ("overrun", 1.6, 1.92)
 
 
-def test_a_cut_of_which_only_the_beginning_can_be_had_again_is_failed(tmp_path):
-    """Killed, and the ring was lost before all was heard again: half of an utterance is not passed off as all of it."""
+def test_a_segment_whose_end_cannot_be_fetched_again_is_failed(tmp_path):
+    """Killed, and the ring was lost before all was fetched again: half an utterance is not sent as a whole one."""
     ring = ring_of([(0, 20, 0), (95, 40, 0), (0, 40, 0)])
-    (cut,) = (message for message in live(ring, str(tmp_path), frames=99) if isinstance(message, Job))
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), cuts.mark("a1"), cuts, Ear(), SETTINGS)
+    (job,) = (message for message in live(ring, str(tmp_path), frames=99) if isinstance(message, Job))
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), store.load_checkpoint("a1"), store, FakeEar(), SETTINGS)
     for seq in range(40):
-        stream.feed([ring[seq]])
+        stream.on_frames([ring[seq]])
     failed, *_ = stream.abandon(head_of(ring).next_position, "overrun")
-    cuts.close()
-    assert (failed.utterance_id, failed.reason) == (cut.utterance_id, "overrun")
+    store.close()
+    assert (failed.utterance_id, failed.reason) == (job.utterance_id, "overrun")
 
 
-def test_what_was_overwritten_before_a_gap_that_was_said_already_is_said_once(tmp_path):
+def test_frames_overwritten_before_a_reported_gap_are_reported_once(tmp_path):
     ring = ring_of([(0, 20, 0), (95, 40, 0), (95, 40, 3000)])
     (started, gap) = (message for message in live(ring, str(tmp_path), 70) if isinstance(message, SpeechStarted | Gap))
     kept = {seq: frame for seq, frame in ring.items() if seq >= 50}
@@ -184,37 +176,37 @@ def test_what_was_overwritten_before_a_gap_that_was_said_already_is_said_once(tm
     assert (failed.utterance_id, failed.reason) == (started.utterance_id, "overrun")
     assert (overrun.reason, overrun.start_s, overrun.end_s) == ("overrun", started.start_s, 50 * FRAME_SAMPLES / 16_000)
     again = [message.utterance_id.number for message in live(kept, str(tmp_path)) if isinstance(message, Gap)]
-    assert again == [], "nor is the device's, once more"
+    assert again == [], "neither is the device's gap"
 
 
-def test_what_was_cut_off_and_goes_on_without_a_hole_loses_no_speech():
-    """capture was frozen: wherever that was, every frame of speech is in a job, even those too few for an onset."""
+def test_an_utterance_that_was_cut_off_and_continues_loses_no_speech():
+    """capture froze: wherever it did, every frame of speech is in a job, even if too few for an onset remain."""
     ring = ring_of([(0, 20, 0), (95, 25, 0), (0, 40, 0)])
     for frozen_at in range(24, 50):
         with tempfile.TemporaryDirectory() as directory:
-            said = freeze(ring, directory, frozen_at) + live(ring, directory)
-        heard = b"".join(message.pcm for message in said if isinstance(message, Job))
+            outputs = freeze(ring, directory, frozen_at) + live(ring, directory)
+        decoded = b"".join(message.pcm for message in outputs if isinstance(message, Job))
         spoken = b"".join(ring[seq].pcm for seq in range(20, 45))
-        assert spoken in heard, f"frozen after {frozen_at} frames"
+        assert spoken in decoded, f"frozen after {frozen_at} frames"
 
 
-def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Said]:
-    """One process: after `frames` frames nothing comes for so long that it ends the utterance; then it is killed."""
-    cuts = CutList(Path(directory, "cuts-mic.sqlite"))
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), SETTINGS)
-    said = [message for seq in range(frames) for message in stream.feed([ring[seq]])]
-    said += stream.close("source_lost")
-    cuts.close()
-    return said
+def freeze(ring: dict[int, AudioFrame], directory: str, frames: int) -> list[Output]:
+    """One process: after `frames` frames none arrives for so long that it ends the utterance; then it is killed."""
+    store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), SETTINGS)
+    outputs = [message for seq in range(frames) for message in stream.on_frames([ring[seq]])]
+    outputs += stream.close("source_lost")
+    store.close()
+    return outputs
 
 
-def test_silence_is_decided_for_good_without_a_pre_roll_too(tmp_path):
-    """Else a source that waits for vad would wait for ever, once the silence is longer than the ring."""
+def test_silence_advances_the_checkpoint_without_a_pre_roll_too(tmp_path):
+    """Otherwise a source that waits for vad would wait for ever once the silence is longer than the ring."""
     ring = ring_of([(0, 200, 0)])
-    cuts = CutList(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Mark("a1", 0, 0), cuts, Ear(), replace(SETTINGS, pre_roll_ms=0))
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), replace(SETTINGS, pre_roll_ms=0))
     for frame in ring.values():
-        stream.feed([frame])
+        stream.on_frames([frame])
     needed_seq = stream.needed_seq()
-    cuts.close()
+    store.close()
     assert needed_seq > 100

@@ -1,17 +1,17 @@
-"""The voicetap command, and Bundle: all of voicetap from a program or a test."""
+"""The `voicetap` command, and Bundle: all programs of voicetap, started from a program or a test."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .box import Bundle, BundleError
+    from .bundle import Bundle, BundleError
 
 __all__ = ["Bundle", "BundleError"]
 
 
 def __getattr__(name: str) -> object:
-    """On demand: pytest imports this package for its plugin, whether a test uses it or not."""
+    """Imports on first use, because pytest imports this package for its plugin in every run."""
     if name in __all__:
-        from . import box
+        from . import bundle
 
-        return getattr(box, name)
+        return getattr(bundle, name)
     raise AttributeError(f"module 'voicetap_bundle' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m voicetap_bundle` is `voicetap`."""
+"""`python -m voicetap_bundle` runs the `voicetap` command."""
 
 from .cli import main
 

@@ -1,113 +1,97 @@
-"""`voicetap audit`: shows that all that was heard is accounted for, on a bundle that goes on running undisturbed."""
+"""Collects what capture, vad and journal recorded of every stream, and checks that it adds up. Disturbs no service."""
 
 import json
 import os
 import subprocess
 import sys
 
-import click
-
 from voicetap import Tap, config
 from voicetap.settings import Settings
 
-from .accounts import Books, Claim, Run, claim_of, sequence_violations, summary, violations
-from .box import BundleError
+from .bundle import BundleError
+from .reconciliation import (
+    FrameRun,
+    NumberedSpan,
+    StreamRecords,
+    sequence_violations,
+    span_of,
+    summary,
+    violations,
+)
 
-PATIENCE_S = 20.0
-EXIT_NOTHING_RUNS = 3
+TIMEOUT_S = 20.0
+EXIT_NOT_RUNNING = 3
 
-Committed = tuple[int, tuple[str, str], Claim]  # journal_seq, (source, stream), and what it says
-
-
-@click.command("audit")
-@click.option("--json", "as_json", is_flag=True, help='Print {"violations": [...], "streams": [...]}.')
-def audit_command(as_json: bool) -> None:
-    """Check that nothing was lost or doubled. Exit code 1 names what was.
-
-    Every frame that was captured lies in exactly one utterance, silence or gap, and each of those has one entry.
-    """
-    found = audit(config.load())
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        _print(found)
-    sys.exit(bool(found["violations"]))
+StreamKey = tuple[str, str]  # source and stream
+CommittedSpan = tuple[int, StreamKey, NumberedSpan]  # first its journal_seq
 
 
 def audit(settings: Settings) -> dict[str, list]:
-    """`{"violations": [...], "streams": [...]}` of what runs there. Raises BundleError when it cannot be asked."""
-    surveys = _ask("voicetap_capture", "--frames", settings)
-    lists = _ask("voicetap_vad", "--cuts", settings)
-    entries = _entries(settings)  # last: what vad has forgotten, journal has
-    streams = _books(surveys, lists, entries)
-    wrong = [text for books in streams for text in violations(books)]
+    """`{"violations": [...], "streams": [...]}` of the bundle in `settings.runtime_dir`.
+
+    Raises BundleError when no bundle runs there or one of its files cannot be read.
+    """
+    surveys = _query("voicetap_capture", "--frames", settings)
+    segment_lists = _query("voicetap_vad", "--segments", settings)
+    entries = _entries(settings)  # last: vad drops a segment only after journal has its entry
+    streams = _records(surveys, segment_lists, entries)
+    found = [text for records in streams for text in violations(records)]
     in_sequence = sequence_violations(seq for seq, _, _ in entries)
-    return {"violations": in_sequence + wrong, "streams": [summary(books) for books in streams]}
+    return {"violations": in_sequence + found, "streams": [summary(records) for records in streams]}
 
 
-def _ask(module: str, question: str, settings: Settings) -> list | dict:
-    """Asks the one service that knows the file."""
-    asked = subprocess.run(
-        [sys.executable, "-P", "-m", module, question],
+def _query(module: str, option: str, settings: Settings) -> list | dict:
+    """Runs the service's module with an option that prints its file as JSON; only that service has the format."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", module, option],
         env=os.environ | config.as_environment(settings),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         stdin=subprocess.DEVNULL,
     )
-    if asked.returncode:
-        raise BundleError(f"{module} {question}: {asked.stderr.strip().rpartition(chr(10))[2]}", 1)
-    return json.loads(asked.stdout)
+    if done.returncode:
+        raise BundleError(f"{module} {option}: {done.stderr.strip().rpartition(chr(10))[2]}", 1)
+    return json.loads(done.stdout)
 
 
-def _entries(settings: Settings) -> list[Committed]:
+def _entries(settings: Settings) -> list[CommittedSpan]:
     try:
         with Tap(since=1, settings=settings) as tap:
-            return [(entry.journal_seq, entry.utterance_id[:2], claim_of(entry)) for entry in tap.history()]
+            return [(entry.journal_seq, entry.utterance_id[:2], span_of(entry)) for entry in tap.history()]
     except TimeoutError:
         text = f"nothing runs in {settings.runtime_dir}: journal does not answer"
-        raise BundleError(text, EXIT_NOTHING_RUNS) from None
+        raise BundleError(text, EXIT_NOT_RUNNING) from None
 
 
-def _books(surveys: list[dict], lists: dict[str, dict], entries: list[Committed]) -> list[Books]:
+def _records(surveys: list[dict], segment_lists: dict[str, dict], entries: list[CommittedSpan]) -> list[StreamRecords]:
     rings = {(survey["source"], survey["stream"]): survey for survey in surveys}
-    marks = {(source, mark["stream"]): mark for source, found in lists.items() for mark in found["marks"]}
-    cuts = [((source, cut["stream"]), _claim(cut)) for source, found in lists.items() for cut in found["cuts"]]
+    checkpoints = {(source, mark["stream"]): mark for source, of in segment_lists.items() for mark in of["checkpoints"]}
+    segments = [
+        ((source, cut["stream"]), _segment(cut)) for source, of in segment_lists.items() for cut in of["segments"]
+    ]
     return [
-        Books(
+        StreamRecords(
             *key,
             **_ring(rings.get(key)),
-            **_mark(marks.get(key)),
-            cuts=[claim for of, claim in cuts if of == key],
-            entries=[claim for _, of, claim in entries if of == key],
-            is_retired=bool(entries) and entries[0][0] > 1,
+            **_checkpoint(checkpoints.get(key)),
+            segments=[span for owner, span in segments if owner == key],
+            entries=[span for _, owner, span in entries if owner == key],
+            has_expired_entries=bool(entries) and entries[0][0] > 1,
         )
-        for key in sorted({*rings, *marks, *(of for _, of, _ in entries)})
+        for key in sorted({*rings, *checkpoints, *(owner for _, owner, _ in entries)})
     ]
 
 
 def _ring(survey: dict | None) -> dict[str, object]:
-    return {"runs": [Run(*run) for run in survey["runs"]], "damaged": survey["damaged"]} if survey else {}
+    return {"runs": [FrameRun(*run) for run in survey["runs"]], "damaged": survey["damaged"]} if survey else {}
 
 
-def _mark(mark: dict | None) -> dict[str, int]:
+def _checkpoint(mark: dict | None) -> dict[str, int]:
     if not mark:
         return {}
     return {"decided_seq": mark["seq"], "decided_to": mark["position"], "last_number": mark["last_number"]}
 
 
-def _claim(cut: dict) -> Claim:
-    return Claim(cut["number"], cut["kind"], cut["start_position"], cut["end_position"])
-
-
-def _print(found: dict[str, list]) -> None:
-    for stream in found["streams"]:
-        click.echo(
-            "{source} ({stream}): {heard_s:.1f} s heard: {utterance_s:.1f} s in {utterances} utterances, "
-            "{gap_s:.1f} s in {gaps} gaps, {silence_s:.1f} s silence, {undecided_s:.1f} s not decided yet; "
-            "{waiting} waiting for their text".format(**stream)
-        )
-    for text in found["violations"]:
-        click.echo(f"✗ {text}")
-    if not found["violations"]:
-        click.echo("✓ every frame is in one utterance, silence or gap, and each of those has its one entry")
+def _segment(cut: dict) -> NumberedSpan:
+    return NumberedSpan(cut["number"], cut["kind"], cut["start_position"], cut["end_position"])

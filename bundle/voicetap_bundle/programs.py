@@ -1,11 +1,37 @@
-"""Which programs a bundle consists of: the names that beat, and that supervisord knows."""
+"""The programs of a bundle, as its supervisord lists them."""
 
-from voicetap import sources
+import contextlib
+
 from voicetap.settings import Settings
+from voicetap_watchdog.layout import BundleLayout
+from voicetap_watchdog.supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
 
 
-def programs_of(settings: Settings) -> tuple[str, ...]:
-    """All of them, in the order sound travels. Raises SettingsError for sources that cannot be."""
-    captures = (f"capture-{number}" for number, _ in enumerate(sources.parse_all(settings), 1))
-    workers = (f"transcribe-{number}" for number in range(1, settings.transcribe.workers + 1))
-    return (*captures, "vad", *workers, "journal", "watchdog")
+class ProgramControl:
+    """State, last log line and signals of every program. Nothing runs where supervisord does not answer."""
+
+    def __init__(self, settings: Settings):
+        self._layout = BundleLayout(settings)
+        self._supervisord = SupervisordClient(str(self._layout.supervisord_socket))
+
+    def processes(self) -> dict[str, SupervisedProcess]:
+        """By name. Empty while supervisord is starting, frozen or not running."""
+        with contextlib.suppress(*UNREACHABLE):
+            return {process.name: process for process in self._supervisord.processes()}
+        return {}
+
+    def last_log_line(self, program: str) -> str:
+        """Empty without a log."""
+        try:
+            log = self._layout.log_file(program).read_text(errors="replace")
+        except OSError:
+            return ""
+        return log.strip().rpartition("\n")[2]
+
+    def signal(self, program: str, name: str) -> bool:
+        """Sends the signal `name`, such as `KILL`. False when the program does not run."""
+        if process := self.processes().get(program):
+            with contextlib.suppress(*UNREACHABLE):
+                self._supervisord.signal(process, name)
+                return True
+        return False

@@ -1,4 +1,4 @@
-"""A pytest fixture for other people's integration tests: `voicetap_bundle(source="file:hello.wav", engine=...)`."""
+"""A pytest fixture for integration tests of other projects: `voicetap_bundle(source="file:hello.wav", engine=...)`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .box import Bundle
+    from .bundle import Bundle
 
 
 @pytest.fixture
 def voicetap_bundle() -> Iterator[Callable[..., "Bundle"]]:
-    """Starts bundles, each in a private runtime directory, and ends them with the test. Takes what Bundle takes."""
-    from .box import Bundle
+    """Starts bundles with the arguments of Bundle, in private runtime directories; stops them after the test."""
+    from .bundle import Bundle
 
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(Bundle(*arguments, **options))

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"
     DEVICE_LOST = "device_lost"
     CAPTURE_RESTART = "capture_restart"
+    DAMAGED = "damaged"  # a frame in capture's ring, replayed as silence
 
 
 # ---- audio: capture to vad ----------------------------------------------------------------------

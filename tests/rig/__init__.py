@@ -1,1 +1,1 @@
-"""What the tests and benchmarks stand on: processes, a virtual microphone, speech, word error rates."""
+"""Support for tests and benchmarks: processes, faults, a virtual microphone, speech, word error rates."""

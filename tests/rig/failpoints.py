@@ -1,4 +1,4 @@
-"""Which named moments (voicetap.service.failpoint) are armed in a run, and how their services are brought to them."""
+"""The failpoints of the services (voicetap.service.failpoint): plans that arm them, and faults that lead to them."""
 
 import random
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from voicetap.service.failpoint import marker
 
-# Every moment, and how often it comes at least between two restarts of its service.
-MOMENTS = {
+# Every failpoint, and how often it is reached at least between two restarts of its service.
+FAILPOINTS = {
     "capture.slot.written": 200,
     "capture.frame.committed": 200,
     "capture.replay": 20,
-    "vad.cut.decided": 1,
-    "vad.cut.committed": 1,
-    "vad.job.given": 1,
+    "vad.segment.decided": 1,
+    "vad.segment.committed": 1,
+    "vad.job.assigned": 1,
     "vad.job.sent": 1,
-    "vad.commit.heard": 1,
+    "vad.commit.received": 1,
     "transcribe.job.received": 1,
     "transcribe.decoding": 1,
     "transcribe.result.ready": 1,
@@ -29,34 +29,34 @@ MOMENTS = {
     "watchdog.killed": 1,
 }
 SERVICES = ("capture", "vad", "transcribe", "journal", "watchdog")
-EVERYWHERE = ("locked", "beat", "unlinked")  # before it binds; bound, but not heard; in its end
-MOMENTS |= {f"{service}.{moment}": 1 for moment in EVERYWHERE for service in SERVICES}
+IN_EVERY_SERVICE = ("locked", "beat", "unlinked")  # before bind; bound, before the first heartbeat; while closing
+FAILPOINTS |= {f"{service}.{name}": 1 for name in IN_EVERY_SERVICE for service in SERVICES}
 
 
 def share(part: int, parts: int) -> list[str]:
-    """Every moment is in one of `parts` shares, those of a service as evenly as can be."""
-    by_service = sorted(MOMENTS, key=lambda moment: moment.partition(".")[0])
+    """One of `parts` disjoint shares of all failpoints; those of one service are spread evenly over the shares."""
+    by_service = sorted(FAILPOINTS, key=lambda name: name.partition(".")[0])
     return by_service[part::parts]
 
 
-def plan(moments: Iterable[str], what: str, seed: int | str) -> str:
-    """VOICETAP_FAILPOINTS: each of the moments, at a time of the seed's choice."""
+def plan(names: Iterable[str], action: str, seed: int | str) -> str:
+    """A value of VOICETAP_FAILPOINTS: each fires once, at a random pass."""
     dice = random.Random(seed)
-    return ";".join(f"{moment}:{dice.randint(1, MOMENTS[moment])}:{what}" for moment in moments)
+    return ";".join(f"{name}:{dice.randint(1, FAILPOINTS[name])}:{action}" for name in names)
 
 
-def pending(moments: Iterable[str], runtime_dir: Path) -> list[str]:
-    """The moments that nobody has come to yet."""
-    return [moment for moment in moments if not marker(runtime_dir, moment).exists()]
+def pending(names: Iterable[str], runtime_dir: Path) -> list[str]:
+    """The failpoints that have not fired yet."""
+    return [name for name in names if not marker(runtime_dir, name).exists()]
 
 
-def provoke(moments: Iterable[str]) -> list[tuple[str, str]]:
-    """(kind, service) of the faults that bring services to those moments that work alone does not bring."""
-    ends = [("terminate", moment.partition(".")[0]) for moment in moments if moment.endswith(".unlinked")]
-    return ends + [_BRINGS[moment] for moment in moments if moment in _BRINGS]
+def triggers(names: Iterable[str]) -> list[tuple[str, str]]:
+    """(kind, service) of the faults that lead to those failpoints which undisturbed work does not reach."""
+    ends = [("terminate", name.partition(".")[0]) for name in names if name.endswith(".unlinked")]
+    return ends + [_TRIGGERS[name] for name in names if name in _TRIGGERS]
 
 
-_BRINGS = {
+_TRIGGERS = {
     "watchdog.killed": ("stop", "capture"),
     "capture.replay": ("kill", "vad"),
     "journal.history": ("ask", "journal"),

@@ -1,4 +1,4 @@
-"""Somebody who writes to every socket of a bundle: bytes, old protocols, messages that belong elsewhere."""
+"""A foreign client that writes to every socket of a bundle: bytes, old protocols, messages of other links."""
 
 import socket
 import time
@@ -13,8 +13,8 @@ from voicetap.messages import AudioProgress, HistoryRequest, JournalHead
 
 BYTES = (
     b"GET / HTTP/1.1\r\nHost: voicetap\r\n\r\n",
-    b"\x01\x00\x06\x00HELLO",  # ZMTP 1.0, which a socket without a ZAP domain would believe
-    b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03",  # a greeting that is never finished
+    b"\x01\x00\x06\x00HELLO",  # ZMTP 1.0, which a socket without a ZAP domain would accept
+    b"\xff\x00\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03",  # an incomplete greeting
     bytes(range(256)) * 64,
 )
 MESSAGES = (
@@ -29,11 +29,11 @@ SETTLE_S = 0.1
 
 
 def intrude(runtime_dir: Path) -> None:
-    """Once to every socket that is there."""
+    """Writes once to every socket in the runtime directory."""
     paths = [path for path in runtime_dir.iterdir() if path.is_socket()]
     for path in paths:
         for data in BYTES:
-            _shout(path, data)
+            _send_bytes(path, data)
     with zmq.Context() as context, ExitStack() as stack:
         for path in paths:
             if not path.name.startswith("supervisor"):
@@ -41,18 +41,18 @@ def intrude(runtime_dir: Path) -> None:
         time.sleep(SETTLE_S)
 
 
-def ask(runtime_dir: Path) -> None:
-    """Asks journal for its history, and does not wait for the answer."""
+def request_history(runtime_dir: Path) -> None:
+    """Requests journal's history without waiting for the answer."""
     with zmq.Context() as context, context.socket(zmq.PUSH) as pusher:
         _push(pusher, runtime_dir / "history", [[encode(HistoryRequest(requester="nobody", since=1, limit=10))]])
         time.sleep(SETTLE_S)
 
 
-def _shout(path: Path, data: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as shouter, suppress(OSError):
-        shouter.settimeout(SETTLE_S)
-        shouter.connect(str(path))
-        shouter.sendall(data)
+def _send_bytes(path: Path, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.settimeout(SETTLE_S)
+        client.connect(str(path))
+        client.sendall(data)
 
 
 def _push(pusher: zmq.Socket, path: Path, messages: Iterable[list[bytes]]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 
-from rig.said import final
+from rig.sample_messages import final
 from voicetap import Tap, links
 from voicetap.bus import Bus
 from voicetap.messages import HistoryEnd, HistoryRequest, JournalHead

@@ -1,7 +1,7 @@
-"""A microphone without hardware: a private, headless PulseAudio whose null sink is heard by whoever records.
+"""A microphone without hardware: a private PulseAudio server, whose null sink's monitor is the recording device.
 
-What is played comes out of the recording bit for bit (16 kHz, mono, 16 bit), 60 ms later. `norewinds=1` is
-essential: without it the null sink delivers its sound in blocks of two seconds.
+What is played is recorded bit for bit (16 kHz, mono, 16 bit), 60 ms later. `norewinds=1` is essential: without it the
+null sink delivers its sound in blocks of two seconds.
 """
 
 import os
@@ -20,10 +20,10 @@ _ALSA_DEFAULT = "pcm.!default {type pulse}\nctl.!default {type pulse}\n"
 
 
 class VirtualMicrophone:
-    """`with VirtualMicrophone() as microphone:` gives `microphone.environment` to the recording process.
+    """`with VirtualMicrophone() as microphone:`; a recording process needs the variables `microphone.environment`.
 
-    Its devices are `vmic`, which is also `default`, and `vmic2` and so on if there are to be more than one. Skips the
-    test where PulseAudio is not installed.
+    Its devices are `vmic`, which is also `default`, and with a `count` above one `vmic2` and so on. Skips the test
+    where PulseAudio is not installed.
     """
 
     def __init__(self, count: int = 1):
@@ -49,42 +49,42 @@ class VirtualMicrophone:
 
     @property
     def pid(self) -> int:
-        """Of the sound server, to stop and continue it."""
+        """The pid of the sound server."""
         return self._server.pid
 
     def play(self, path: Path, device: str = "vmic") -> subprocess.Popen:
-        """Plays a WAV file into the microphone; `wait()` for it, or `kill()` it."""
+        """The process that plays a WAV file into the microphone."""
         return subprocess.Popen(["paplay", f"--device={device}", str(path)], env=self._environment())
 
     def record(self, device: str = "vmic") -> subprocess.Popen:
-        """Its `stdout` is what the microphone hears, as raw samples, every few milliseconds, until it is killed."""
+        """A process that writes the recorded samples to its `stdout` every few milliseconds, until it is killed."""
         raw = ("--raw", f"--rate={RATE_HZ}", "--channels=1", "--format=s16le", "--latency-msec=10")
         command = ["parec", *raw, f"--device={device}.monitor"]
         return subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE)
 
     def kill(self) -> None:
-        """The sound server dies at once, as in a crash."""
+        """Kills the sound server, as in a crash."""
         self._server.kill()
         self._server.wait()
 
     def restart(self) -> None:
-        """After `kill`: a new sound server on the old address, ready when this returns."""
+        """After `kill`: starts a new sound server at the same address; returns when it is ready."""
         self._start()
 
     def unload_source(self) -> None:
-        """Unplugs the microphone; the sound server stays."""
+        """Removes the microphone; the sound server continues to run."""
         self._control("unload-module", "module-null-sink")
 
     def load_source(self) -> None:
-        """Plugs it in again."""
+        """Adds the microphone again."""
         self._control("load-module", *_null_sink("vmic"))
 
     def load_other_source(self) -> None:
-        """Plugs in a second microphone, which nobody asked for: `other.monitor`."""
+        """Adds a second microphone that no source names: `other.monitor`."""
         self._control("load-module", *_null_sink("other"))
 
     def move(self, source: str) -> None:
-        """Lets whoever records hear this source from now on."""
+        """Moves the running recording to this source, as a sound server may do."""
         recordings = subprocess.check_output(["pactl", "list", "short", "source-outputs"], env=self._environment())
         self._control("move-source-output", recordings.decode().split()[0], source)
 

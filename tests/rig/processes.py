@@ -1,4 +1,4 @@
-"""Real service processes, and waiting for what they do with a deadline."""
+"""Real service processes, and waiting with a deadline."""
 
 import os
 import subprocess
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 
 def environment(runtime_dir: Path, **settings: str) -> dict[str, str]:
-    """This environment without settings of its own, and with these: `vad_threshold="0.4"`."""
+    """This process's environment with only these settings: `vad_threshold="0.4"`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICETAP_")}
     given = {f"VOICETAP_{name.upper()}": str(value) for name, value in settings.items()}
-    return clean | {"VOICETAP_RUNTIME_DIR": str(runtime_dir), "HOME": str(runtime_dir)} | given
+    private = {"VOICETAP_RUNTIME_DIR": str(runtime_dir), "HOME": str(runtime_dir), "VOICETAP_CONFIG": os.devnull}
+    return clean | private | given
 
 
 def start(module: str, runtime_dir: Path, *arguments: str, **settings: str) -> subprocess.Popen:
@@ -39,7 +40,7 @@ def output_of(module: str, runtime_dir: Path) -> str:
 
 
 def eventually(question: Callable[[], T], within_s: float, what: str) -> T:
-    """The first true answer. Fails the test when there is none in time."""
+    """Calls `question` until its result is true, and returns that. Raises AssertionError after `within_s`."""
     deadline_s = time.monotonic() + within_s
     while not (answer := question()):
         if time.monotonic() > deadline_s:

@@ -1,4 +1,4 @@
-"""Speech with known words: synthesised by flite and espeak-ng, and real voices where their recordings are at hand."""
+"""Speech with known words: synthesised by flite and espeak-ng, and recordings of real voices where available."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ import soxr
 
 RATE_HZ = 16_000
 RECORDINGS = Path(__file__).parents[3] / "shared/audio"  # beside the checkout; absent in a plain clone
-SENTENCES = (  # ten sentences flite's voices speak plainly
+SENTENCES = (  # ten that flite's voices pronounce clearly
     "the child almost hurt the small dog",
     "drop the two when you add the figures",
     "at that high level the air is pure",
@@ -38,7 +38,7 @@ _WORDS = jiwer.Compose(
 
 @dataclass(frozen=True)
 class Recording:
-    """A wav file, 16 kHz mono s16, and what is said in it."""
+    """A wav file, 16 kHz mono s16, and its words."""
 
     path: Path
     text: str
@@ -52,14 +52,14 @@ def have_flite() -> bool:
     return have("flite")
 
 
-def say(text: str, path: Path, voice: str = "slt") -> Recording:
-    """Lets flite speak `text` into a wav file."""
+def synthesize(text: str, path: Path, voice: str = "slt") -> Recording:
+    """Writes `text`, spoken by flite, into a wav file."""
     subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True, capture_output=True)
     return Recording(path, text)
 
 
-def say_by_espeak(text: str, path: Path, voice: str = "en-us") -> Recording:
-    """Lets espeak-ng speak `text` into a wav file."""
+def synthesize_by_espeak(text: str, path: Path, voice: str = "en-us") -> Recording:
+    """Writes `text`, spoken by espeak-ng, into a wav file."""
     subprocess.run(["espeak-ng", "-v", voice, "-w", str(path), text], check=True, capture_output=True)
     with wave.open(str(path)) as file:
         rate_hz, pcm = file.getframerate(), file.readframes(file.getnframes())
@@ -67,15 +67,15 @@ def say_by_espeak(text: str, path: Path, voice: str = "en-us") -> Recording:
     return Recording(path, text)
 
 
-SPEAKERS = {"flite": say, "espeak-ng": say_by_espeak}
+SPEAKERS = {"flite": synthesize, "espeak-ng": synthesize_by_espeak}
 
 
 def recordings(directory: Path) -> list[Recording]:
-    """Ten recordings: real voices where they are at hand, otherwise flite's, made in `directory`."""
+    """Ten recordings: real voices where available, otherwise flite's, written to `directory`."""
     if (RECORDINGS / "manifest.json").exists():
         listed = json.loads((RECORDINGS / "manifest.json").read_text())
         return [Recording(RECORDINGS / item["file"], item["text"]) for item in listed]
-    return [say(text, directory / f"{number}.wav") for number, text in enumerate(SENTENCES)]
+    return [synthesize(text, directory / f"{number}.wav") for number, text in enumerate(SENTENCES)]
 
 
 def pcm_of(path: Path) -> bytes:
@@ -96,6 +96,6 @@ def silence(seconds: float) -> bytes:
     return bytes(2 * int(seconds * RATE_HZ))
 
 
-def word_error_rate(said: list[str], heard: list[str]) -> float:
-    """Errors per word said, over all texts; 0.25 is one word in four."""
-    return jiwer.wer(said, heard, reference_transform=_WORDS, hypothesis_transform=_WORDS)
+def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
+    """Word errors per reference word, over all texts; 0.25 is one word in four."""
+    return jiwer.wer(references, hypotheses, reference_transform=_WORDS, hypothesis_transform=_WORDS)

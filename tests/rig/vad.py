@@ -1,4 +1,4 @@
-"""vad's neighbours, played by the test: a capture with a small ring, workers, and a journal."""
+"""vad's peers, run by the test: a capture with a small ring, workers, and a journal."""
 
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from voicetap.messages import (
     Heartbeat,
     Job,
     JournalHead,
+    Purpose,
     ReplayRequest,
     SpeechStarted,
     WorkerReport,
@@ -59,8 +60,18 @@ def make_frame(
     )
 
 
-class Neighbours:
-    """Everything vad talks to. `pump` lets them run until something is so."""
+class FakeEar:
+    """Stands in for Silero: the first byte of a frame is its speech probability, in percent."""
+
+    def reset(self) -> None:
+        """It has no state."""
+
+    def probabilities(self, pcm: bytes) -> list[float]:
+        return [percent / 100 for percent in pcm[::FRAME_BYTES]]
+
+
+class VadPeers:
+    """Every process that vad communicates with. `run_until` runs them until a condition holds."""
 
     def __init__(self, settings: Settings, workers: tuple[str, ...] = ("w1",)):
         self.settings = settings
@@ -69,17 +80,17 @@ class Neighbours:
         self.first_seq = 0  # of the ring
         self.next_position = 0
         self.workers = {name: FakeWorker(name) for name in workers}
-        self.commits = True  # whether journal commits what it is told
-        self.acknowledges = True  # and says so at once; its head says it too
+        self.commits = True  # whether journal commits the entries it receives
+        self.acknowledges = True  # whether it sends Committed; its head reports commits in any case
         self.entries: dict[UtteranceId, Final | Failed | Gap] = {}
         self.events: list[object] = []
-        self.asked: list[ReplayRequest] = []
+        self.requests: list[ReplayRequest] = []
         self.needed_seq = -1
-        self.beat: Heartbeat | None = None
+        self.heartbeat: Heartbeat | None = None
         self._gap_reason = ""
         self._next_s = 0.0
 
-    def __enter__(self) -> "Neighbours":
+    def __enter__(self) -> "VadPeers":
         with ExitStack() as stack:
             capture, worker, journal, watchdog = (
                 stack.enter_context(Bus(name, self.settings))
@@ -91,7 +102,7 @@ class Neighbours:
             self._jobs = {name: worker.receiver(links.JOBS.of(name)) for name in self.workers}
             self._results = journal.receiver(links.RESULTS)
             self._commits = journal.sender(links.COMMITS)
-            self._beats = watchdog.receiver(links.HEARTBEAT.of("vad"))
+            self._heartbeats = watchdog.receiver(links.HEARTBEAT.of("vad"))
             self._stack = stack.pop_all()
         return self
 
@@ -100,8 +111,8 @@ class Neighbours:
 
     # ---- what a test does -----------------------------------------------------------------------
 
-    def hear(self, pcm: bytes, publish: Callable[[int], bool] = lambda seq: True) -> None:
-        """capture puts these frames into its ring, and publishes those that `publish` says."""
+    def play(self, pcm: bytes, publish: Callable[[int], bool] = lambda seq: True) -> None:
+        """capture commits these frames to its ring and publishes those whose seq `publish` accepts."""
         for start in range(0, len(pcm), FRAME_BYTES):
             seq = self.next_seq
             frame_pcm = pcm[start : start + FRAME_BYTES]
@@ -111,29 +122,29 @@ class Neighbours:
             if publish(seq):
                 self._audio.send(self.ring[seq])
 
-    def lose(self, samples: int) -> None:
+    def lose_sound(self, samples: int) -> None:
         """The device delivers nothing for this long."""
         self.next_position += samples
         self._gap_reason = "device_lost"
 
-    def new_ring(self, stream: str) -> None:
+    def start_stream(self, stream: str) -> None:
         self.stream, self.first_seq, self.next_position = stream, 0, 0
         self.ring.clear()
 
-    def forget_before(self, seq: int) -> None:
+    def overwrite_before(self, seq: int) -> None:
         self.first_seq = seq
         self.ring = {held: frame for held, frame in self.ring.items() if held >= seq}
 
-    def pump(self, question: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+    def run_until(self, condition: Callable[[], object], what: str, within_s: float = 10.0) -> None:
         deadline_s = time.monotonic() + within_s
-        while not question():
+        while not condition():
             assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}; {self.entries}; {self.events}"
-            self._turn()
+            self._step()
             time.sleep(0.002)
 
     def drained(self) -> bool:
-        """vad says so itself, of this stream."""
-        states = self.beat.sources if self.beat else ()
+        """Whether vad's heartbeat reports this stream as drained."""
+        states = self.heartbeat.sources if self.heartbeat else ()
         return any(state.state == "drained" and state.stream == self.stream for state in states)
 
     @property
@@ -141,12 +152,12 @@ class Neighbours:
         return max(self.ring, default=self.first_seq - 1) + 1
 
     @property
-    def all_jobs(self) -> list[Job]:
+    def final_jobs(self) -> list[Job]:
         return [job for worker in self.workers.values() for job in worker.jobs]
 
     @property
-    def all_guesses(self) -> list[Job]:
-        return [job for worker in self.workers.values() for job in worker.drafts]
+    def speculative_jobs(self) -> list[Job]:
+        return [job for worker in self.workers.values() for job in worker.speculative_jobs]
 
     @property
     def started(self) -> list[UtteranceId]:
@@ -154,45 +165,45 @@ class Neighbours:
 
     # ---- how they run ---------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         for request in self._replay:
-            self._answer(request)
+            self._on_request(request)
         for worker in self.workers.values():
             for job in self._jobs[worker.name]:
-                self._work(worker, job)
+                self._on_job(worker, job)
         for result in self._results:
-            self._enter(result)
-        self.beat = [self.beat, *self._beats][-1]
+            self._on_result(result)
+        self.heartbeat = [self.heartbeat, *self._heartbeats][-1]
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + HEAD_S
-            self._say_where_we_are()
+            self._publish_states()
 
-    def _answer(self, request: ReplayRequest | AudioProgress) -> None:
+    def _on_request(self, request: ReplayRequest | AudioProgress) -> None:
         if isinstance(request, AudioProgress):
             self.needed_seq = request.needed_seq
             return
-        self.asked.append(request)
+        self.requests.append(request)
         for seq in range(request.from_seq, min(request.to_seq, request.from_seq + 256)):
             if request.stream == self.stream and seq in self.ring:
                 self._audio.send(self.ring[seq], topic=f"replay/{request.requester}")
 
-    def _work(self, worker: FakeWorker, job: Job) -> None:
-        if job.purpose != "final":
-            self._guess(worker, job)
+    def _on_job(self, worker: FakeWorker, job: Job) -> None:
+        if job.purpose != Purpose.FINAL:
+            self._on_speculative_job(worker, job)
         elif worker.answers:
             worker.jobs.append(job)
-            self._enter(final_of(job))
+            self._on_result(final_of(job))
         else:
             worker.jobs.append(job)
             worker.holding.append(job.utterance_id)
         self._report(worker)
 
-    def _guess(self, worker: FakeWorker, job: Job) -> None:
-        worker.drafts.append(job)
-        if worker.answers_drafts:
+    def _on_speculative_job(self, worker: FakeWorker, job: Job) -> None:
+        worker.speculative_jobs.append(job)
+        if worker.answers_speculative:
             self._reports.send(hypothesis_of(worker, job))
 
-    def _enter(self, result: object) -> None:
+    def _on_result(self, result: object) -> None:
         if not isinstance(result, Final | Failed | Gap):
             self.events.append(result)
         elif self.commits:
@@ -205,14 +216,14 @@ class Neighbours:
             worker=worker.name,
             boot_id=worker.boot_id,
             state="busy" if worker.holding else "ready",
-            received=len(worker.jobs) + len(worker.drafts),
+            received=len(worker.jobs) + len(worker.speculative_jobs),
             decoding=tuple(worker.holding),
             holding=tuple(worker.holding),
         )
         if worker.reports:
             self._reports.send(report)
 
-    def _say_where_we_are(self) -> None:
+    def _publish_states(self) -> None:
         for worker in self.workers.values():
             self._report(worker)
         if self.state != "dead":

@@ -1,4 +1,4 @@
-"""The workers of vad's fake neighbours, and their answers."""
+"""The workers among vad's peers, and their answers."""
 
 from dataclasses import dataclass, field
 
@@ -8,17 +8,20 @@ from voicetap.messages import Final, Hypothesis, Job
 
 @dataclass
 class FakeWorker:
-    """Receives one job at a time. Without `answers` it keeps reporting and holds its final jobs forever."""
+    """Accepts one job at a time. With `answers` off it keeps reporting and never has a result.
+
+    `answers_speculative`: whether early and interim jobs are answered with a Hypothesis; otherwise they are ignored.
+    """
 
     name: str
     boot_id: str = "b1"
-    answers: bool = True  # final jobs
-    answers_drafts: bool = True  # early and interim jobs
+    answers: bool = True
     reports: bool = True
-    text: str = ""  # of every hypothesis; empty: their length in samples
+    answers_speculative: bool = True
+    text: str = ""  # of every hypothesis; if empty, the text states the length of the job
     holding: list[UtteranceId] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    drafts: list[Job] = field(default_factory=list)  # early and interim jobs
+    jobs: list[Job] = field(default_factory=list)  # final ones
+    speculative_jobs: list[Job] = field(default_factory=list)  # early and interim ones
 
 
 def final_of(job: Job) -> Final:

@@ -1,8 +1,8 @@
-"""A world in which a lost, doubled or swapped piece of speech is seen exactly.
+"""Speech with numbered frames, by which lost, doubled or reordered frames are found exactly.
 
-Spoken sentences with pauses, in which the least significant bits of every frame carry the frame's number: nobody hears
-it, Silero hears speech, and an engine that reads the numbers back says exactly which frames it was given. A file source
-delivers the samples bit by bit, so what is published can be compared with what was played, frame by frame.
+The least significant bits of every frame carry its number. That is inaudible, so Silero detects the speech as usual,
+and an engine that reads the numbers (rig.coded) publishes exactly which frames it received. A file source delivers the
+samples unchanged, so everything published can be compared with what was played, frame by frame.
 """
 
 import struct
@@ -13,19 +13,19 @@ from . import speech
 
 FRAME_SAMPLES = 512
 NUMBER_BITS = 32
-_PAUSE_S = 0.9  # longer than the endpoint, so that sentences come out one by one
+_PAUSE_S = 0.9  # longer than the endpoint, so that each sentence is an utterance
 
 
 @dataclass(frozen=True)
 class World:
-    """A coded wav file; `sentences` are the frames [first, last] that hold the core of each sentence."""
+    """A wav file of numbered frames. `sentences`: the first and last frame of the core of each sentence."""
 
     path: Path
     frames: int
     sentences: tuple[tuple[int, int], ...]
 
     def part(self, first: int, last: int, path: Path) -> Path:
-        """The frames `first` to `last` as a wav file of their own, numbered as they were."""
+        """Writes the frames `first` to `last` to a wav file, with their numbers."""
         pcm = speech.pcm_of(self.path)
         return speech.write_wav(path, pcm[(first - 1) * 2 * FRAME_SAMPLES : last * 2 * FRAME_SAMPLES])
 
@@ -34,14 +34,14 @@ class World:
         return self.frames * FRAME_SAMPLES / speech.RATE_HZ
 
 
-def make(directory: Path, sentences: int, voice: str = "slt") -> World:
-    """`sentences` sentences by flite, each frame numbered from 1, in `directory`/world.wav."""
+def build(directory: Path, sentences: int, voice: str = "slt") -> World:
+    """Writes so many sentences by flite to `directory`/world.wav, with frames numbered from 1."""
     pcm, spans = bytearray(speech.silence(0.5)), []
     spoken = {}
     for number in range(sentences):
         text = speech.SENTENCES[number % len(speech.SENTENCES)]
         if text not in spoken:
-            spoken[text] = speech.pcm_of(speech.say(text, directory / "sentence.wav", voice).path)
+            spoken[text] = speech.pcm_of(speech.synthesize(text, directory / "sentence.wav", voice).path)
         spans.append(_core(len(pcm), spoken[text]))
         pcm += spoken[text] + speech.silence(_PAUSE_S)
     coded = _with_numbers(pcm)
@@ -50,13 +50,13 @@ def make(directory: Path, sentences: int, voice: str = "slt") -> World:
 
 
 def numbers_in(pcm: bytes) -> list[int]:
-    """The frame numbers in decoded audio, in order; 0 where a frame carries none (silence put in for a gap)."""
+    """The number of each frame, in order; 0 for a frame without one (silence that fills a gap)."""
     frames = range(0, len(pcm) - 2 * FRAME_SAMPLES + 1, 2 * FRAME_SAMPLES)
     return [_number_of(pcm[start : start + 2 * NUMBER_BITS]) for start in frames]
 
 
 def aligned(pcm: bytes) -> bytes:
-    """From the first whole frame on, for sound that came through a device, which knows nothing of our frames."""
+    """Sound recorded from a device, from its first whole numbered frame on; empty if it has none."""
     middle = len(pcm) // 4 * 2
     for offset in range(0, 2 * FRAME_SAMPLES, 2):
         first, second, third = (numbers_in(pcm[middle + offset :][: 6 * FRAME_SAMPLES]) + [0, 0, 0])[:3]
@@ -66,7 +66,7 @@ def aligned(pcm: bytes) -> bytes:
 
 
 def _core(start_bytes: int, pcm: bytes) -> tuple[int, int]:
-    """Frames well inside a sentence: flite leaves silence at both ends, which a cut need not hold."""
+    """Frames well inside a sentence: flite adds silence at both ends, which a segment need not contain."""
     margin_bytes = 2 * speech.RATE_HZ * 3 // 10
     frame_bytes = 2 * FRAME_SAMPLES
     return ((start_bytes + margin_bytes) // frame_bytes + 1, (start_bytes + len(pcm) - margin_bytes) // frame_bytes + 1)

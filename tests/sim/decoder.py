@@ -1,4 +1,4 @@
-"""The engine of a simulated worker: hears every word; or is slow, hangs, fails, babbles, or brings the worker down."""
+"""The decoder and engine of a simulated worker: perfect, slow, or failing at certain words in several ways."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 NEVER_S = 1e9
 BABBLE = "".join(chr(0x4E00 + at * 7919 % 20_000) for at in range(10_000))  # one word, in which nothing repeats
-CURSES = ("crash", "hang", "undecodable", "babble")
+WORD_FAULTS = ("crash", "hang", "undecodable", "babble")
 
 
 @dataclass
-class Engine:
-    """What all workers have in common. `cursed` words do something to whoever decodes them."""
+class EngineConditions:
+    """How well all engines work. `faulty_words` maps the number of a word to the fault that decoding it causes."""
 
     load_s: float = 0.3
     factor: float = 0.1  # seconds per second of sound
-    slow: float = 0.0  # chance of a decode to take `slow_s` longer
+    slow: float = 0.0  # probability that a decode takes `slow_s` longer
     slow_s: float = 2.0
-    cursed: dict[int, str] = field(default_factory=dict)
+    faulty_words: dict[int, str] = field(default_factory=dict)
 
 
 class Decoder:
-    """As voicetap_transcribe.decoder.Decoder, without its thread."""
+    """Replaces voicetap_transcribe.decoder.Decoder, without its thread."""
 
     fd = 0
 
-    def __init__(self, process: "Process", engine: Engine):
+    def __init__(self, process: "Process", engine: EngineConditions):
         self._process = process
         self._engine = engine
         self._dice = process.world.dice
@@ -48,13 +48,13 @@ class Decoder:
         engine = self._engine
         seconds = 0.01 + engine.factor * len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
         seconds += engine.slow_s if self._dice.random() < engine.slow else 0.0
-        self._job, self._curse = job, self._curse_of(job)
-        self._done_s = NEVER_S if self._curse == "hang" else self._now() + seconds
+        self._job, self._fault = job, self._fault_of(job)
+        self._done_s = NEVER_S if self._fault == "hang" else self._now() + seconds
         self._process.world.timeline.at(min(self._done_s, self._now() + seconds), self._finish)
 
     def preempt(self) -> None:
-        """An engine may notice, or not before it is done."""
-        if self._job and self._curse != "hang" and self._dice.random() < 0.5:
+        """The engine may react, or not before it is done."""
+        if self._job and self._fault != "hang" and self._dice.random() < 0.5:
             self._preempted, self._job, self._done_s = self._job, None, NEVER_S
             self._process.world.timeline.at(self._now() + 0.01 * self._dice.random(), self._notify)
 
@@ -70,19 +70,19 @@ class Decoder:
             yield self._result(job)
 
     def _result(self, job: Job) -> DecoderEvent:
-        if self._curse == "undecodable":
-            return DecodeFailed(job, "cursed")
-        if self._curse == "babble":
+        if self._fault == "undecodable":
+            return DecodeFailed(job, "a faulty word")
+        if self._fault == "babble":
             word = Word(word="x", start_s=0.0, end_s=0.0, probability=1.0)
             return DecodeDone(job, Result(text=BABBLE, words=(word,) * 5000), 0.1)
         return DecodeDone(job, Result(text=sound.text_of(job.pcm)), 0.1)
 
-    def _curse_of(self, job: Job) -> str:
-        cursed = self._engine.cursed
-        return next((cursed[number] for number in sound.words_in(job.pcm) if number in cursed), "") if cursed else ""
+    def _fault_of(self, job: Job) -> str:
+        faulty = self._engine.faulty_words
+        return next((faulty[number] for number in sound.words_in(job.pcm) if number in faulty), "") if faulty else ""
 
     def _finish(self) -> None:
-        if self._curse == "crash":
+        if self._fault == "crash":
             self._process.kill()
         self._notify()
 

@@ -1,6 +1,6 @@
 """The disk of the simulated host: databases that keep what was committed when their process dies, and nothing else.
 
-The databases are SQLite's own, in memory. Before and after every change there is a moment at which its process may die.
+The databases are SQLite's own, in memory. Before and after every change is a step at which the process may die.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ _CHANGES = ("INSERT", "UPDATE", "DELETE", "CREATE", "BEGIN", "COMMIT")
 
 
 class Disk:
-    """Stands in for the module `sqlite3`."""
+    """Replaces the module `sqlite3`."""
 
     DatabaseError = sqlite3.DatabaseError
     Error = sqlite3.Error
@@ -20,34 +20,33 @@ class Disk:
     SQLITE_NOTADB = sqlite3.SQLITE_NOTADB
     Connection = sqlite3.Connection
 
-    def __init__(self, step: Callable[[], None], at_end: Callable[[Callable[[], None]], None]):
+    def __init__(self, step: Callable[[], None], on_exit: Callable[[Callable[[], None]], None]):
         self.full = False
         self.step = step
-        self._at_end = at_end
+        self._on_exit = on_exit
         self._databases: dict[str, sqlite3.Connection] = {}
 
     def connect(self, path: Path, isolation_level: str | None = "", timeout: float = 5.0) -> "Connection":
         if path.name not in self._databases:
             self._databases[path.name] = sqlite3.connect(":memory:", isolation_level=isolation_level)
         connection = Connection(self, self._databases[path.name])
-        self._at_end(connection.close)
+        self._on_exit(connection.close)
         return connection
 
     def read(self, name: str, query: str) -> list[tuple]:
-        """For those who look from outside. Nothing, where nothing could be written yet."""
+        """For checks from outside. Empty if nothing was written yet."""
         try:
             return self._databases[name].execute(query).fetchall()
         except (KeyError, sqlite3.OperationalError):
             return []
 
-    def lose(self, name: str) -> None:
-        """The file is gone."""
+    def delete(self, name: str) -> None:
         if database := self._databases.pop(name, None):
             database.close()
 
     def close(self) -> None:
         for name in list(self._databases):
-            self.lose(name)
+            self.delete(name)
 
 
 class Connection:
@@ -86,7 +85,7 @@ class Connection:
             self._disk.step()
 
     def close(self) -> None:
-        """Closed or killed: what was not committed has never been."""
+        """When the process closes it or dies: what was not committed is gone."""
         self._database.rollback()
 
     def _may_fail(self) -> None:

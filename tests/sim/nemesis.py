@@ -1,4 +1,4 @@
-"""What befalls the simulated box, and how it is healed before it is judged."""
+"""Injects the faults of a scenario, and heals the world before it is checked."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from voicetap.codec import decode
 
 from .host import APP, WATCHDOG
-from .losses import Loss
+from .lost_files import Loss
 from .network import Conditions
 from .process import FOR_EVER_S, Process
 from .scenario import Fault
@@ -16,42 +16,41 @@ from .timeline import START_S
 if TYPE_CHECKING:
     from .world import World
 
-AWAY = 5  # times as long as other faults: longer than a small ring
-MAX_STEPS = 60  # of a process from now until it dies or freezes in a turn
-SUPERVISE_S = 1.5  # until the watchdog's own watcher kills it
+AWAY_FACTOR = 5  # longer than other faults, and than a small ring
+MAX_STEPS = 60  # of a process, until it dies or freezes in a turn
+SUPERVISE_S = 1.5  # until supervise kills a frozen watchdog
 
 
-def plan(world: "World") -> None:
-    """Sees to it that the scenario's faults come to pass."""
+def schedule_faults(world: "World") -> None:
     for fault in world.scenario.faults:
-        world.timeline.at(START_S + fault.at_s, lambda fault=fault: _happen(world, fault))
+        world.timeline.at(START_S + fault.at_s, lambda fault=fault: _inject(world, fault))
     words = [word for source in world.sources for word in source.sound.words]
-    for curse in world.scenario.curses if words else ():
-        world.engine.cursed[world.dice.choice(words)] = curse
+    for fault in world.scenario.word_faults if words else ():
+        world.engine.faulty_words[world.dice.choice(words)] = fault
 
 
 def heal(world: "World") -> None:
-    """Nothing bad happens any more; what is cursed stays so."""
+    """From now on there are no new faults. Faulty words stay faulty."""
     world.network.conditions = Conditions(depth=world.network.conditions.depth)
     world.disk.full = False
     world.engine.slow = 0.0
     for program in world.host.programs.values():
         if program.process:
-            program.process.spare()
+            program.process.cancel_faults()
 
 
-def _happen(world: "World", fault: Fault) -> None:
+def _inject(world: "World", fault: Fault) -> None:
     world.witness.count(f"fault: {fault.kind}")
     if world.tracing:
-        world.note("nemesis", f"{fault}")
-    if happen := _TO_THE_WORLD.get(fault.kind):
-        return happen(world, fault)
+        world.trace("nemesis", f"{fault}")
+    if inject := _WORLD_FAULTS.get(fault.kind):
+        return inject(world, fault)
     victims = [program.process for program in world.host.programs.values() if program.process]
     if victims:
-        _TO_A_PROCESS[fault.kind](world, fault, victims[int(fault.chance * len(victims))])
+        _PROCESS_FAULTS[fault.kind](world, fault, victims[int(fault.chance * len(victims))])
 
 
-# ---- to the world --------------------------------------------------------------------------------
+# ---- faults of the world -------------------------------------------------------------------------
 
 
 def _fill_the_disk(world: "World", fault: Fault) -> None:
@@ -59,7 +58,7 @@ def _fill_the_disk(world: "World", fault: Fault) -> None:
     world.timeline.at(world.timeline.now_s + fault.length_s, lambda: setattr(world.disk, "full", False))
 
 
-def _take_the_microphones(world: "World", fault: Fault) -> None:
+def _unplug_microphones(world: "World", fault: Fault) -> None:
     for source in world.sources:
         if source.room:
             source.room.outages.append((world.timeline.now_s, world.timeline.now_s + fault.length_s))
@@ -69,57 +68,57 @@ def _set_the_clock(world: "World", fault: Fault) -> None:
     world.clock.wall_offset_s += (fault.chance - 0.5) * 7200
 
 
-def _lose_the_cuts(world: "World", fault: Fault) -> None:
-    _lose(world, "vad", lambda: [world.disk.lose(f"cuts-{source.name}.sqlite") for source in world.sources])
+def _delete_segments(world: "World", fault: Fault) -> None:
+    _delete(world, "vad", lambda: [world.disk.delete(f"cuts-{source.name}.sqlite") for source in world.sources])
 
 
-def _lose_the_journal(world: "World", fault: Fault) -> None:
-    _lose(world, "journal", lambda: world.disk.lose("journal.sqlite"))
+def _delete_journal(world: "World", fault: Fault) -> None:
+    _delete(world, "journal", lambda: world.disk.delete("journal.sqlite"))
     world.witness.published.clear()  # a new journal counts from 1
 
 
-def _lose_a_ring(world: "World", fault: Fault) -> None:
-    _lose(world, "capture-1", lambda: Path(world.directory, "audio-s1.ring").unlink(missing_ok=True))
+def _delete_ring(world: "World", fault: Fault) -> None:
+    _delete(world, "capture-1", lambda: Path(world.directory, "audio-s1.ring").unlink(missing_ok=True))
 
 
-def _lose(world: "World", owner: str, lose: Callable[[], object]) -> None:
-    """The file of its owner, who is killed first, as nobody can lose a file that is open."""
+def _delete(world: "World", owner: str, delete: Callable[[], object]) -> None:
+    """Deletes a file of the process `owner`, which is killed first: it has the file open."""
     if process := world.host.process(owner):
         process.kill()
     entries = [decode(body) for _, body in world.stored()]
     world.loss = Loss(entries, world.sources[0].stream, set(world.witness.announced))
-    lose()
+    delete()
 
 
-_TO_THE_WORLD: dict[str, Callable[["World", Fault], None]] = {
+_WORLD_FAULTS: dict[str, Callable[["World", Fault], None]] = {
     "break": lambda world, fault: world.network.break_one(),
     "stall": lambda world, fault: world.network.stall_one(fault.length_s),
     "full disk": _fill_the_disk,
-    "outage": _take_the_microphones,
+    "outage": _unplug_microphones,
     "clock": _set_the_clock,
-    "lost cuts": _lose_the_cuts,
-    "lost journal": _lose_the_journal,
-    "lost ring": _lose_a_ring,
+    "lost cuts": _delete_segments,
+    "lost journal": _delete_journal,
+    "lost ring": _delete_ring,
 }
 
 
-# ---- to a process --------------------------------------------------------------------------------
+# ---- faults of a process -------------------------------------------------------------------------
 
 
-def _in_a_turn(world: "World", victim: Process, happen: Callable[[], None]) -> None:
-    victim.after_steps(1 + int(world.dice.random() ** 2 * MAX_STEPS), happen)
+def _in_a_turn(world: "World", victim: Process, fault: Callable[[], None]) -> None:
+    victim.after_steps(1 + int(world.dice.random() ** 2 * MAX_STEPS), fault)
 
 
 def _freeze_for_ever(world: "World", victim: Process) -> None:
-    """The watchdog kills it; or, whom that does not watch, somebody else."""
+    """The watchdog kills the process; one that it does not watch is killed by its own supervisor."""
     victim.freeze(FOR_EVER_S)
     if victim.service in (WATCHDOG, APP):
         world.timeline.at(world.timeline.now_s + SUPERVISE_S, victim.kill)
 
 
-_TO_A_PROCESS: dict[str, Callable[["World", Fault, Process], None]] = {
+_PROCESS_FAULTS: dict[str, Callable[["World", Fault, Process], None]] = {
     "kill": lambda world, fault, victim: victim.kill(),
-    "away": lambda world, fault, victim: world.host.keep_away(victim, AWAY * fault.length_s),
+    "away": lambda world, fault, victim: world.host.kill_and_block(victim, AWAY_FACTOR * fault.length_s),
     "terminate": lambda world, fault, victim: victim.terminate(),
     "freeze": lambda world, fault, victim: victim.freeze(fault.length_s),
     "kill in a turn": lambda world, fault, victim: _in_a_turn(world, victim, victim.kill),

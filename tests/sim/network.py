@@ -1,8 +1,8 @@
-"""The sockets of the simulated world. What ZeroMQ does not promise, this does not do.
+"""The sockets of the simulated world. They guarantee no more than ZeroMQ guarantees.
 
-Within one connection order is kept. Connections differ in how late they are; they break and lose what was on its way;
-publishers drop for a reader whose queue is full; what a killed process had received and not read is gone. And,
-although ZeroMQ does not, it may lose and repeat any message: the services say that they can bear that.
+Within one connection messages stay in order. Connections differ in latency; they break and lose what was in transit;
+publishers drop messages for a reader whose queue is full; what a killed process had received but not read is lost.
+Unlike ZeroMQ, this may also lose and repeat any message, because the services are designed to tolerate that.
 """
 
 import heapq
@@ -23,20 +23,20 @@ from .timeline import Timeline
 if TYPE_CHECKING:
     from .process import Process
 
-_AS_THEY_ARE = (AudioFrame, AudioHead, Heartbeat)  # too many to be packed; the others are
+_NOT_ENCODED = (AudioFrame, AudioHead, Heartbeat)  # for speed: these are the most frequent
 
 
 @dataclass
 class Conditions:
-    """How bad the network is. Chances are per message."""
+    """How bad the network is. Probabilities are per message."""
 
     latency_s: float = 0.0005
-    late: float = 0.0  # chance to be late, and with it all that follows on the connection
+    late: float = 0.0  # probability to be late, and with it all that follows on the connection
     late_s: float = 0.3
     lost: float = 0.0
     repeated: float = 0.0
     connect_s: float = 0.05
-    depth: float = 1.0  # of all queues, as a share of what the table says
+    depth: float = 1.0  # factor on the queue depths in the links table
 
     @property
     def is_good(self) -> bool:
@@ -44,8 +44,8 @@ class Conditions:
 
 
 @dataclass
-class Meeting:
-    """Who has opened a link: the one who binds it, and those who connect."""
+class Endpoint:
+    """The sockets of one link: the one that binds it, and those that connect."""
 
     bound: "Sender | Receiver | None" = None
     connected: list["Sender | Receiver"] = field(default_factory=list)
@@ -58,63 +58,63 @@ class Network:
         self.timeline = timeline
         self.dice = dice
         self.conditions = Conditions()
-        self._meetings: dict[str, Meeting] = {}
+        self._endpoints: dict[str, Endpoint] = {}
         self.count = itertools.count()
 
     def open(self, end: "Sender | Receiver") -> None:
-        meeting = self._meetings.setdefault(end.link.full_name, Meeting())
+        endpoint = self._endpoints.setdefault(end.link.full_name, Endpoint())
         is_sender = isinstance(end, Sender)
         if end.link.bound_by == end.process.service or (end.link.bound_by == EVERY_SERVICE and is_sender):
-            meeting.bound = end
-            others = meeting.connected
+            endpoint.bound = end
+            others = endpoint.connected
         else:
-            meeting.connected.append(end)
-            others = [meeting.bound] if meeting.bound else []
+            endpoint.connected.append(end)
+            others = [endpoint.bound] if endpoint.bound else []
         for other in others:
             self._join(*((end, other) if is_sender else (other, end)))
 
     def close(self, end: "Sender | Receiver", orderly: bool = False) -> None:
-        """Orderly: what was sent still arrives."""
-        meeting = self._meetings[end.link.full_name]
-        if meeting.bound is end:
-            meeting.bound = None
+        """If `orderly`, messages in transit still arrive."""
+        endpoint = self._endpoints[end.link.full_name]
+        if endpoint.bound is end:
+            endpoint.bound = None
         else:
-            meeting.connected = [other for other in meeting.connected if other is not end]
+            endpoint.connected = [other for other in endpoint.connected if other is not end]
         for connection in list(end.connections):
-            connection.end(orderly)
+            connection.close(orderly)
 
     @property
     def alive(self) -> list["Connection"]:
-        return [connection for each in self._meetings.values() if each.bound for connection in each.bound.connections]
+        return [connection for each in self._endpoints.values() if each.bound for connection in each.bound.connections]
 
     def is_calm(self) -> bool:
-        """Nothing is late."""
+        """Whether no message or connection is delayed."""
         soon_s = self.timeline.now_s + self.conditions.latency_s * 2
         return all(connection.last_s <= soon_s and connection.open_s <= soon_s for connection in self.alive)
 
     def break_one(self) -> None:
-        """Some connection breaks, and is made again."""
+        """Breaks a random connection, which reconnects."""
         if alive := self.alive:
             broken = self.dice.choice(alive)
-            broken.end()
+            broken.close()
             self._join(broken.sender, broken.receiver)
 
     def stall_one(self, seconds: float) -> None:
-        """Some connection delivers nothing for a while."""
+        """Delays everything on a random connection."""
         if alive := self.alive:
             self.dice.choice(alive).last_s = self.timeline.now_s + seconds
 
     def _join(self, sender: "Sender", receiver: "Receiver") -> None:
         connection = Connection(self, sender, receiver)
         connection.open_s = self.timeline.now_s + self.dice.random() * self.conditions.connect_s
-        connection.last_s = receiver.heard_to_s.get(sender, 0.0)  # a socket's old connection is read first
+        connection.last_s = receiver.last_arrival_s.get(sender, 0.0)  # the old connection is read first
         sender.connections.append(connection)
         receiver.connections.append(connection)
         self.timeline.at(connection.open_s, connection.refill)
 
 
 class Connection:
-    """One way, from one end to another."""
+    """One direction, from a Sender to a Receiver."""
 
     def __init__(self, network: Network, sender: "Sender", receiver: "Receiver"):
         self._network = network
@@ -122,14 +122,14 @@ class Connection:
         self.receiver = receiver
         self.open_s = 0.0
         self.last_s = 0.0  # when the last message arrives
-        self.held = 0  # messages sent and not yet read
+        self.unread = 0  # messages sent and not yet read
         depth = sender.link.depth * (2 if sender.link.pattern is Pattern.PUB_SUB else 1)
         self._capacity = max(1, int(depth * network.conditions.depth))
 
     def has_room(self) -> bool:
-        return self._network.timeline.now_s >= self.open_s and self.held < self._capacity
+        return self._network.timeline.now_s >= self.open_s and self.unread < self._capacity
 
-    def carry(self, item: object) -> None:
+    def transmit(self, item: object) -> None:
         now_s, dice, conditions = self._network.timeline.now_s, self._network.dice, self._network.conditions
         chance = dice.random()
         if chance < conditions.lost:
@@ -142,48 +142,48 @@ class Connection:
             self._arrive(item, max(self.last_s, now_s + dice.random() * conditions.late_s))
 
     def refill(self) -> None:
-        """There is room again for what waits at the sender."""
+        """Transmits what waits at the sender, as far as there is room."""
         while self.sender.waiting and self in self.sender.connections and self.has_room():
-            self.carry(self.sender.waiting.popleft())
+            self.transmit(self.sender.waiting.popleft())
 
-    def read_one(self) -> None:
-        self.held -= 1
+    def on_read(self) -> None:
+        self.unread -= 1
         if self.sender.waiting:
             self.refill()
 
-    def end(self, orderly: bool = False) -> None:
-        """Broken, or one of its processes is gone: what has not arrived is lost, or the last part of it."""
+    def close(self, orderly: bool = False) -> None:
+        """It broke or a process exited. Unless `orderly`, what has not arrived is lost, or the last part of it."""
         if self in self.sender.connections:
             self.sender.connections.remove(self)
             self.receiver.connections.remove(self)
-            self.receiver.heard_to_s[self.sender] = self.last_s
+            self.receiver.last_arrival_s[self.sender] = self.last_s
             if not orderly:
-                self.receiver.lose(self, self._network.timeline.now_s + self._network.dice.random() * 0.01)
+                self.receiver.drop(self, self._network.timeline.now_s + self._network.dice.random() * 0.01)
 
     def _arrive(self, item: object, when_s: float) -> None:
         self.last_s = when_s
-        self.held += 1
+        self.unread += 1
         heapq.heappush(self.receiver.arriving, (when_s, next(self._network.count), self, item))
         self.receiver.process.wake(when_s)
 
 
 class Sender:
-    """As voicetap.bus.Sender."""
+    """Replaces voicetap.bus.Sender."""
 
     def __init__(self, network: Network, process: "Process", link: Link):
         self.link = link
         self.process = process
         self.connections: list[Connection] = []
-        self.waiting: deque[object] = deque()  # of a PUSH that has no connection, or one that is full
+        self.waiting: deque[object] = deque()  # of a PUSH without a connection, or with a full one
         self.drops = 0
         self._limit = max(1, int(link.depth * network.conditions.depth))
 
     def send(self, message: object, topic: str | None = None) -> bool:
         self.process.step()
-        item = message if isinstance(message, _AS_THEY_ARE) else encode(message)
+        item = message if isinstance(message, _NOT_ENCODED) else encode(message)
         if self.process.world.tracing:
-            self.process.note(f"-> {self.link.full_name}: {message}")
-        self.process.world.witness.sent(self, message)
+            self.process.trace(f"-> {self.link.full_name}: {message}")
+        self.process.world.witness.on_sent(self, message)
         if self.link.pattern is Pattern.PUB_SUB:
             sent = self._publish(item, topic or topic_of(message))
         else:
@@ -199,14 +199,14 @@ class Sender:
         for connection in self.connections:
             if topic.startswith(connection.receiver.topics):
                 if connection.has_room():
-                    connection.carry(item)
+                    connection.transmit(item)
                 else:
-                    self.process.world.witness.count("dropped at a high-water mark", connection.held > 0)
+                    self.process.world.witness.count("dropped at a high-water mark", connection.unread > 0)
         return True
 
     def _push(self, item: object) -> bool:
         if self.connections and not self.waiting and self.connections[0].has_room():
-            self.connections[0].carry(item)
+            self.connections[0].transmit(item)
         elif len(self.waiting) < self._limit:
             self.waiting.append(item)
         else:
@@ -216,7 +216,7 @@ class Sender:
 
 
 class Receiver:
-    """As voicetap.bus.Receiver."""
+    """Replaces voicetap.bus.Receiver."""
 
     def __init__(self, process: "Process", link: Link, topics: tuple[str, ...]):
         self.link = link
@@ -224,7 +224,7 @@ class Receiver:
         self.topics = topics
         self.connections: list[Connection] = []
         self.arriving: list[tuple[float, int, Connection, object]] = []
-        self.heard_to_s: dict[Sender, float] = {}  # over all of its connections
+        self.last_arrival_s: dict[Sender, float] = {}  # over all connections from that sender
         self.rejected = 0
 
     def __iter__(self) -> Iterator[object]:
@@ -233,16 +233,16 @@ class Receiver:
             if not self.arriving or self.arriving[0][0] > timeline.now_s:
                 return
             _, _, connection, item = heapq.heappop(self.arriving)
-            connection.read_one()
+            connection.on_read()
             self.process.step()
             try:
                 yield self._message(item)
             except ProtocolError as error:
                 self.rejected += 1
-                self.process.world.witness.violated(f"{self.process.name} rejected a message: {error}")
+                self.process.world.witness.add_violation(f"{self.process.name} rejected a message: {error}")
 
-    def lose(self, connection: Connection, from_s: float) -> None:
-        """What arrives from then on does not arrive."""
+    def drop(self, connection: Connection, from_s: float) -> None:
+        """Drops what would arrive from `from_s` on."""
         self.arriving = [each for each in self.arriving if each[2] is not connection or each[0] < from_s]
         heapq.heapify(self.arriving)
 

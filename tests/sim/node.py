@@ -1,4 +1,4 @@
-"""What a service of the simulation stands on, as voicetap.service.node.Node."""
+"""Replaces voicetap.service.node.Node in the simulation."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """Of one process."""
+    """The node of one process."""
 
     def __init__(self, process: "Process", settings: Settings):
         self.service = process.service
@@ -31,8 +31,8 @@ class Node:
         self.stopping = False
         self.next_beat_s = 0.0
         self._process = process
-        self._pulse: Sender | None = None
-        self._beats = 0
+        self._heartbeats: Sender | None = None
+        self._beat_count = 0
 
     def sender(self, link: Link) -> Sender:
         return self._open(Sender(self._process.world.network, self._process, link))
@@ -45,7 +45,7 @@ class Node:
         self._process.world.network.close(end)
 
     def watch(self, fd: int) -> None:
-        """The decoder wakes its process itself."""
+        """Nothing to do: the simulated decoder wakes its process."""
 
     def wait(self, timeout_s: float) -> set[int]:
         self._process.wait(timeout_s)
@@ -59,10 +59,10 @@ class Node:
         now_s = self._process.world.timeline.now_s
         if now_s >= self.next_beat_s:
             self.next_beat_s = now_s + HEARTBEAT_PERIOD_S
-            self._beats += 1
-            if not self._pulse:
-                self._pulse = self.sender(links.HEARTBEAT.of(self.name))
-            self._pulse.send(self._heartbeat())
+            self._beat_count += 1
+            if not self._heartbeats:
+                self._heartbeats = self.sender(links.HEARTBEAT.of(self.name))
+            self._heartbeats.send(self._heartbeat())
 
     def beat_now(self) -> None:
         self.next_beat_s = 0.0
@@ -79,7 +79,7 @@ class Node:
             name=self.name,
             pid=self._process.pid,
             boot_id=self.boot_id,
-            seq=self._beats,
+            seq=self._beat_count,
             state="draining" if self.stopping else self.state,
             detail=self.detail,
             deadline_ns=self.deadline_ns,

@@ -1,7 +1,8 @@
-"""A process of the simulated host: it turns when something comes or its time is up, and dies or freezes at any step.
+"""A process of the simulated host: its work loop turns when a message arrives or its wait is over.
 
-A step is everything that others could see of it: a message sent or read, a change of a file, a named moment. Frozen in
-the middle of a turn, it waits there while the world goes on, and then continues with what it knew before.
+A turn is one iteration of the loop. It consists of steps, at each of which the process may die or freeze: everything
+visible from outside, which is a message sent or read, a change of a file, a failpoint. A process frozen within a turn
+waits there while the world continues, and then resumes with its old state.
 """
 
 from collections.abc import Callable
@@ -13,25 +14,25 @@ from .node import Node
 if TYPE_CHECKING:
     from .world import World
 
-FOR_EVER_S = 60.0  # a process that nobody kills for this long is a violation
+FOR_EVER_S = 60.0  # a freeze this long lasts until the process is killed; if it is not, that is a violation
 
 
 class Killed(BaseException):
-    """The process goes no further than here; no `except Exception` may keep it alive."""
+    """Ends the turn of a dead process. No `except Exception` may keep it alive."""
 
 
 class Shell(Protocol):
-    """A service as the simulation runs it."""
+    """A service in the simulation."""
 
     def turn(self) -> float:
-        """Works; then waits for at most so many seconds."""
+        """One iteration of the work loop. Returns the seconds to wait at most."""
 
     def drain(self) -> None:
-        """Told to stop."""
+        """Called once, after SIGTERM."""
 
 
 class Process:
-    """`make` makes its shell, in its first turn. `exited` hears how it ended."""
+    """`create_shell` is called in the first turn, `on_exit` with the exit status."""
 
     def __init__(
         self,
@@ -39,8 +40,8 @@ class Process:
         service: str,
         name: str,
         pid: int,
-        make: Callable[["Process"], Shell],
-        exited: Callable[["Process", int], None],
+        create_shell: Callable[["Process"], Shell],
+        on_exit: Callable[["Process", int], None],
     ):
         self.world = world
         self.service = service
@@ -49,53 +50,52 @@ class Process:
         self.dead = False
         self.node = Node(self, world.settings)
         self.ends: list[Sender | Receiver] = []
-        self.at_end: list[Callable[[], object]] = []
-        self._make = make
-        self._exited = exited
+        self.exit_callbacks: list[Callable[[], object]] = []
+        self._create_shell = create_shell
+        self._on_exit = on_exit
         self._shell: Shell | None = None
         self._turning = False
         self._wake_s = float("inf")
         self._frozen_until_s = 0.0
         self._frozen_for_ever = False
-        self._deaf_until_s = 0.0
-        self._fuse: list[tuple[int, Callable[[], None]]] = []  # steps to go, and what happens then
+        self._asleep_until_s = 0.0
+        self._planned: list[tuple[int, Callable[[], None]]] = []  # faults, each at a number of steps
         self.steps = 0
 
     def start(self) -> None:
         self.wake(self.world.timeline.now_s)
 
-    # ---- what befalls it ------------------------------------------------------------------------
+    # ---- faults and signals ---------------------------------------------------------------------
 
-    def after_steps(self, steps: int, happen: Callable[[], None]) -> None:
-        self._fuse.append((self.steps + steps, happen))
+    def after_steps(self, steps: int, fault: Callable[[], None]) -> None:
+        self._planned.append((self.steps + steps, fault))
 
-    def spare(self) -> None:
-        """What was to happen to it does not."""
-        self._fuse.clear()
+    def cancel_faults(self) -> None:
+        self._planned.clear()
 
     def kill(self) -> None:
         if not self.dead:
-            self.note("KILLED")
-            self._end(-9)
+            self.trace("KILLED")
+            self._release(-9)
 
     def freeze(self, seconds: float) -> None:
-        """For ever, or until it is killed, if that is longer than FOR_EVER_S."""
+        """Until it is killed, if `seconds` is FOR_EVER_S or more."""
         if self._frozen_for_ever:
             return
-        self.note(f"FROZEN for {seconds:.3f} s")
+        self.trace(f"FROZEN for {seconds:.3f} s")
         self.world.witness.count(f"freeze: {self.service}")
         self._frozen_until_s = self.world.timeline.now_s + seconds
         self._frozen_for_ever = seconds >= FOR_EVER_S
 
     def terminate(self) -> None:
-        self.note("TERMINATED")
+        self.trace("TERMINATED")
         self.node.stopping = True
         if self._shell is None:
-            self.exit(-15)  # before it could say what a signal should do
+            self.exit(-15)  # before it installed a signal handler
         self.wake(self.world.timeline.now_s)
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         return not self.is_frozen and self.node.state == "ready"
 
     @property
@@ -103,43 +103,43 @@ class Process:
         return self.world.timeline.now_s < self._frozen_until_s
 
     def step(self) -> None:
-        """One of its steps: where it dies, freezes, or goes on. Raises Killed."""
+        """A step, at which a planned fault may happen. Raises Killed if the process is dead."""
         if self.dead:
             raise Killed
         self.steps += 1
         self.world.timeline.count()
-        if self._fuse and self._fuse[0][0] <= self.steps:
-            self._fuse.pop(0)[1]()
+        if self._planned and self._planned[0][0] <= self.steps:
+            self._planned.pop(0)[1]()
         if self._frozen_until_s:
-            self._stand_still()
+            self._wait_while_frozen()
         if self.dead:
             raise Killed
 
     def wait(self, seconds: float) -> None:
-        """In the middle of a turn; others go on."""
+        """Waits within a turn, for a message or `seconds`, while the world continues."""
         start_s = self.world.timeline.now_s
-        self.world.go_on(start_s + self.world.hesitation_s(), lambda: self.dead)
-        self.world.go_on(start_s + seconds, lambda: self.dead or self._has_something())
+        self.world.run_until(start_s + self.world.scheduling_delay_s(), lambda: self.dead)
+        self.world.run_until(start_s + seconds, lambda: self.dead or self._has_messages())
         self.step()
 
-    def _stand_still(self) -> None:
-        """Those who wait below us on the stack must be able to go on, so who will not continue leaves it."""
-        while self.is_frozen:  # meanwhile it may be frozen again, and longer
+    def _wait_while_frozen(self) -> None:
+        """Processes that wait below this one on the stack must be able to resume, so one frozen for ever leaves it."""
+        while self.is_frozen:  # meanwhile it may be frozen again, for longer
             if self._frozen_for_ever:
                 raise Killed
-            self.world.go_on(self._frozen_until_s, lambda: self.dead)
+            self.world.run_until(self._frozen_until_s, lambda: self.dead)
             if self.dead:
                 return
         self._frozen_until_s = 0.0
 
-    # ---- its life -------------------------------------------------------------------------------
+    # ---- the work loop --------------------------------------------------------------------------
 
-    def rest(self, seconds: float) -> None:
-        """It will not hear anything before."""
-        self._deaf_until_s = self.world.timeline.now_s + seconds
+    def sleep(self, seconds: float) -> None:
+        """No message starts a turn before."""
+        self._asleep_until_s = self.world.timeline.now_s + seconds
 
     def wake(self, when_s: float) -> None:
-        when_s = max(when_s, self._deaf_until_s)
+        when_s = max(when_s, self._asleep_until_s)
         if when_s < self._wake_s and not self._turning and not self.dead:
             self._wake_s = when_s
             self.world.timeline.at(when_s, self._turn_if_due)
@@ -152,20 +152,20 @@ class Process:
         if self.is_frozen:
             return self.wake(self._frozen_until_s)
         if self._frozen_for_ever:
-            return self.world.witness.violated(f"nobody killed {self.name}, which is frozen")
+            return self.world.witness.add_violation(f"{self.name} is frozen and was not killed")
         self._frozen_until_s = 0.0
         self._turning = True
-        wait_s = self.world.run_in(self, self._live)
+        wait_s = self.world.run_turn(self, self._turn)
         self._turning = False
         if not self.dead:
             due_s = min(self.world.timeline.now_s + wait_s, self._arrival_s())
-            self.wake(max(due_s, now_s + self.world.hesitation_s()))
+            self.wake(max(due_s, now_s + self.world.scheduling_delay_s()))
 
-    def _live(self) -> float:
-        """One turn, or the end. The world sees to what it raises."""
+    def _turn(self) -> float:
+        """One turn, or the drain and exit. The world handles exceptions."""
         self.step()
         if self._shell is None:
-            self._shell = self._make(self)
+            self._shell = self._create_shell(self)
         if self.node.alive():
             return min(self._shell.turn(), self.node.next_beat_s - self.world.timeline.now_s)
         self._shell.drain()
@@ -174,25 +174,25 @@ class Process:
 
     def exit(self, status: int) -> None:
         if not self.dead:
-            self.note(f"exits with {status}")
-            self._end(status)
+            self.trace(f"exits with {status}")
+            self._release(status)
 
-    def _end(self, status: int) -> None:
+    def _release(self, status: int) -> None:
         self.dead = True
         self.world.witness.count(f"exit: {self.service}")
         for end in self.ends:
             self.world.network.close(end, orderly=status == 0)
-        for release in reversed(self.at_end):
-            release()
-        self._exited(self, status)
+        for callback in reversed(self.exit_callbacks):
+            callback()
+        self._on_exit(self, status)
 
     def _arrival_s(self) -> float:
         arriving = [end.arriving for end in self.ends if isinstance(end, Receiver)]
         return min((messages[0][0] for messages in arriving if messages), default=float("inf"))
 
-    def _has_something(self) -> bool:
+    def _has_messages(self) -> bool:
         return self._arrival_s() <= self.world.timeline.now_s
 
-    def note(self, text: str) -> None:
+    def trace(self, text: str) -> None:
         if self.world.tracing:
-            self.world.note(self.name, text)
+            self.world.trace(self.name, text)

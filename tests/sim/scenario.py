@@ -1,4 +1,4 @@
-"""What a seed decides: how the box is set up, how bad its world is, and what befalls it when."""
+"""What a seed decides: the settings of the bundle, the conditions of its world, and the faults with their times."""
 
 import random
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from voicetap.settings import (
     WatchdogSettings,
 )
 
-from .decoder import CURSES, Engine
+from .decoder import WORD_FAULTS, EngineConditions
 from .network import Conditions
 
-FAULTS = {  # and how often each is drawn
+FAULTS = {  # each with its weight
     "kill": 4,
     "kill in a turn": 8,
     "freeze": 2,
@@ -29,17 +29,17 @@ FAULTS = {  # and how often each is drawn
     "outage": 2,
     "clock": 1,
 }
-LOSSES = ("lost cuts", "lost journal", "lost ring")  # of a file: at most one in a world, and in few worlds any
-PLENTY_S = 60.0  # of sound in the ring: more than there is
-LOST_WAIT_S = 30.0  # until nobody believes any more in entries that a lost journal had
-SMALL_S = 7.4  # just enough for the longest utterance and what the model needs to hear before it
+LOSSES = ("lost cuts", "lost journal", "lost ring")  # of a file: at most one in a world, and in few worlds
+LARGE_RING_S = 60.0  # more than there is sound
+LOST_JOURNAL_TIMEOUT_S = 30.0  # reorder timeout, for entries that only a lost journal had
+SMALL_RING_S = 7.4  # just enough for the longest utterance and the audio before it that the model needs
 
 
 @dataclass(frozen=True)
 class Fault:
     kind: str
     at_s: float  # since the start
-    chance: float  # whatever else there is to decide about it
+    chance: float  # a random number that decides the rest
     length_s: float
 
 
@@ -50,14 +50,14 @@ class Scenario:
     seconds: float
     settings: Settings
     conditions: Conditions
-    engine: Engine
-    curses: tuple[str, ...]  # each for some word
+    engine: EngineConditions
+    word_faults: tuple[str, ...]  # each for a random word
     faults: tuple[Fault, ...]
-    stops: bool  # it ends by being told to; else when there is no sound any more
+    stops: bool  # the bundle is stopped while there is speech; otherwise the world ends with its sound
     readers: int
-    interims: bool  # whether they read those
+    interims: bool  # whether the readers subscribe to interims
     ring_is_small: bool
-    loses: str  # one of LOSSES, or nothing
+    loses: str  # one of LOSSES, or empty
     kinds: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -66,7 +66,7 @@ def draw(seed: int) -> Scenario:
     kinds = frozenset(kind for kind in FAULTS if dice.random() < 0.5)
     ring_is_small = dice.random() < 0.1
     seconds = dice.uniform(9, 12) if ring_is_small else dice.uniform(2, 6)
-    curses = tuple(dice.choice(CURSES) for _ in range(dice.choice((0, 0, 0, 1, 2))))
+    word_faults = tuple(dice.choice(WORD_FAULTS) for _ in range(dice.choice((0, 0, 0, 1, 2))))
     has_file = dice.random() < 0.4
     sources = tuple("file" if has_file else "mic" for _ in range(dice.choice((1, 1, 1, 2))))
     loses = dice.choice(LOSSES) if dice.random() < 0.06 else ""
@@ -75,12 +75,14 @@ def draw(seed: int) -> Scenario:
         seed=seed,
         sources=sources,
         seconds=seconds,
-        settings=_settings(dice, sources, SMALL_S if ring_is_small else PLENTY_S, bool(curses), loses),
+        settings=_settings(dice, sources, SMALL_RING_S if ring_is_small else LARGE_RING_S, bool(word_faults), loses),
         conditions=_conditions(dice),
-        engine=Engine(factor=dice.uniform(0.02, 0.3), slow=dice.choice((0, 0, 0.1, 0.3)), slow_s=dice.uniform(0.5, 3)),
-        curses=curses,
+        engine=EngineConditions(
+            factor=dice.uniform(0.02, 0.3), slow=dice.choice((0, 0, 0.1, 0.3)), slow_s=dice.uniform(0.5, 3)
+        ),
+        word_faults=word_faults,
         faults=tuple(faults),
-        stops=not has_file and not curses and not ring_is_small and not loses and dice.random() < 0.3,
+        stops=not has_file and not word_faults and not ring_is_small and not loses and dice.random() < 0.3,
         readers=dice.choice((1, 1, 2)),
         interims=dice.random() < 0.75,
         ring_is_small=ring_is_small,
@@ -89,7 +91,9 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, cursed: bool, loses: str) -> Settings:
+def _settings(
+    dice: random.Random, sources: tuple[str, ...], ring_s: float, has_word_faults: bool, loses: str
+) -> Settings:
     return Settings(
         sources=tuple(f"s{number}=raw:-" for number in range(1, len(sources) + 1)),
         capture=CaptureSettings(pace=dice.choice(("realtime", "max")), ring_s=ring_s),
@@ -102,10 +106,10 @@ def _settings(dice: random.Random, sources: tuple[str, ...], ring_s: float, curs
             max_utterance_soft_s=1.2,
             max_utterance_s=2.0,
             lease_s=dice.choice((0.5, 1.0)),
-            max_attempts=dice.choice((2, 3) if cursed else (2, 3, 20)),
+            max_attempts=dice.choice((2, 3) if has_word_faults else (2, 3, 20)),
         ),
         transcribe=TranscribeSettings(workers=dice.choice((1, 1, 2, 3)), deadline_factor=1.0, deadline_min_s=2.0),
-        journal=JournalSettings(reorder_timeout_s=LOST_WAIT_S if loses == "lost journal" else 600.0),
+        journal=JournalSettings(reorder_timeout_s=LOST_JOURNAL_TIMEOUT_S if loses == "lost journal" else 600.0),
         watchdog=WatchdogSettings(heartbeat_timeout_s=1.0, startup_timeout_s=5.0),
     )
 

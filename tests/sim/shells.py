@@ -1,4 +1,4 @@
-"""The services as processes of the simulation: their own work loops, with what they stand on replaced."""
+"""The services as processes of the simulation: their own code, in the work loops of their `__main__`."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,33 +10,33 @@ from voicetap import links
 from voicetap.messages import AudioFrame, Failed, Final, Gap
 from voicetap.service import shutdown
 from voicetap.tap import Tap, TapMessage
-from voicetap_capture.ring import Ring
-from voicetap_capture.service import Service as CaptureService
+from voicetap_capture.ring import Ring, ring_path
+from voicetap_capture.service import CaptureService
 from voicetap_journal.service import JournalService
 from voicetap_journal.store import Store
 from voicetap_transcribe.worker import WorkerService
 from voicetap_vad.service import Service as VadService
-from voicetap_watchdog.judge import Beat, Judge, Kill, Listed, Start, Tick
+from voicetap_watchdog.liveness import HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
 
 from . import device
 from .decoder import Decoder
 
 if TYPE_CHECKING:
     from .process import Process
-    from .world import App, Source
+    from .world import App, SimulatedSource
 
-POLL_S = 0.25  # more often than the judge calls late
+POLL_S = 0.25  # within the watchdog's LATE_S
 ENTRIES = (Final, Failed, Gap)
 
 
 class Capture:
-    def __init__(self, process: "Process", source: "Source"):
+    def __init__(self, process: "Process", source: "SimulatedSource"):
         world = process.world
-        path = Path(world.directory, f"audio-{source.name}.ring")
+        path = ring_path(world.directory, source.name)
         ring = WitnessedRing(path, source.name, world.settings.capture.ring_s, origin="")
         ring.__enter__()
-        ring.witness, source.stream = world.witness.committed, ring.stream
-        process.at_end.append(lambda: ring.__exit__())
+        ring.on_commit, source.stream = world.witness.on_frame_committed, ring.stream
+        process.exit_callbacks.append(lambda: ring.__exit__())
         if source.room:
             sound = device.Microphone(source.room, lambda: world.timeline.now_s, world.dice)
         else:
@@ -45,36 +45,36 @@ class Capture:
         self._world = world
 
     def turn(self) -> float:
-        self._service.turn()
+        self._service.step()
         return self._service.wait_s()
 
     def drain(self) -> None:
-        self._service.stop(shutdown.is_stopping(self._world.directory))
+        self._service.shutdown(shutdown.is_stopping(self._world.directory))
 
 
 class WitnessedRing(Ring):
-    """Tells what it has committed."""
+    """Calls `on_commit` with every frame."""
 
-    witness: Callable[[AudioFrame], None]
+    on_commit: Callable[[AudioFrame], None]
 
     def commit(self, frame: AudioFrame) -> None:
         super().commit(frame)
-        self.witness(frame)
+        self.on_commit(frame)
 
 
 class Vad:
     def __init__(self, process: "Process"):
         stack = ExitStack()
-        process.at_end.append(stack.close)
+        process.exit_callbacks.append(stack.close)
         process.node.state = "ready"
         self._process = process
         self.service = VadService(process.node, stack)
         self.drain = self.service.drain
 
     def turn(self) -> float:
-        self.service.turn()
-        if (rest_s := self.service.rest_s()) > 0:
-            self._process.rest(rest_s)
+        self.service.step()
+        if (sleep_s := self.service.sleep_s()) > 0:
+            self._process.sleep(sleep_s)
         return self.service.wait_s()
 
 
@@ -102,41 +102,42 @@ class Journal:
 
 
 class Watchdog:
-    """The judge, with the host's list of processes and the heartbeats; and the hand that kills."""
+    """A LivenessMonitor with the host's list of processes and the heartbeats; its kills are the host's."""
 
     def __init__(self, process: "Process"):
         self._world = process.world
-        self._judge = Judge(**asdict(process.world.settings.watchdog))
+        self._monitor = LivenessMonitor(**asdict(process.world.settings.watchdog))
         self._node = process.node
         process.node.state = "ready"
-        self._beats = [self._node.receiver(links.HEARTBEAT.of(name)) for name in self._world.host.names()]
-        self._next_look_s = 0.0
+        self._beats = [self._node.receiver(links.HEARTBEAT.of(name)) for name in self._world.host.watched_names()]
+        self._next_list_s = 0.0
 
     def turn(self) -> float:
         now_s = self._world.timeline.now_s
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + 1.0
-            self._act(self._judge.step(Listed(self._world.host.listing()), now_s))
+        if now_s >= self._next_list_s:
+            self._next_list_s = now_s + 1.0
+            self._apply(self._monitor.step(ProcessList(self._world.host.processes()), now_s))
         for receiver in self._beats:
             for beat in receiver:
-                self._judge.step(Beat(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9), now_s)
-        self._act(self._judge.step(Tick(), now_s))
+                received = HeartbeatReceived(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9)
+                self._monitor.step(received, now_s)
+        self._apply(self._monitor.step(Tick(), now_s))
         return POLL_S
 
     def drain(self) -> None:
         """Nothing is left to do."""
 
-    def _act(self, effects: list) -> None:
-        for effect in effects:
-            if isinstance(effect, Kill):
-                self._world.host.kill(effect.name, effect.pid)
-                self._next_look_s = 0.0
-            elif isinstance(effect, Start):
-                self._world.host.start(effect.name)
+    def _apply(self, actions: list) -> None:
+        for action in actions:
+            if isinstance(action, Kill):
+                self._world.host.kill(action.name, action.pid)
+                self._next_list_s = 0.0
+            elif isinstance(action, Start):
+                self._world.host.start(action.name)
 
 
 class Reader:
-    """An app that keeps every entry, and where to go on, together."""
+    """An app that stores every entry and its position together."""
 
     def __init__(self, process: "Process", app: "App"):
         self._app = app
@@ -147,29 +148,29 @@ class Reader:
         self._tap.journal_id = app.journal_id
 
     def turn(self) -> float:
-        while (heard := self._tap.next(timeout_s=0)) is not None:
+        while (message := self._tap.next(timeout_s=0)) is not None:
             self._process.step()
-            self._keep(heard)
+            self._on_message(message)
         return POLL_S
 
     def drain(self) -> None:
-        """It keeps what it has heard."""
+        """Nothing to do: every entry is stored."""
 
-    def _keep(self, heard: TapMessage) -> None:
-        if not isinstance(heard, ENTRIES):
-            return self._process.world.witness.heard(heard)
-        if heard.journal_seq:
-            self._app.journal_id, self._app.next_seq = self._tap.journal_id, heard.journal_seq + 1
+    def _on_message(self, message: TapMessage) -> None:
+        if not isinstance(message, ENTRIES):
+            return self._process.world.witness.on_live_message(message)
+        if message.journal_seq:
+            self._app.journal_id, self._app.next_seq = self._tap.journal_id, message.journal_seq + 1
         kept = self._app.kept
         for place, entry in enumerate(kept):
-            if entry.utterance_id == heard.utterance_id and not entry.journal_seq:
-                kept[place] = heard  # a reader before us had it when journal's disk was full
+            if entry.utterance_id == message.utterance_id and not entry.journal_seq:
+                kept[place] = message  # stored by a former reader while journal's disk was full
                 return
-        kept.append(heard)
+        kept.append(message)
 
 
 def reader_bus(process_of: Callable[[], "Process"]) -> type:
-    """Stands in for voicetap.bus.Bus in the tap: the sockets of the process that runs."""
+    """Replaces voicetap.bus.Bus in the tap, with the sockets of the process that runs."""
 
     class Bus:
         def __init__(self, service: str, settings: object):
@@ -180,6 +181,6 @@ def reader_bus(process_of: Callable[[], "Process"]) -> type:
             return self
 
         def __exit__(self, *exc: object) -> None:
-            """The sockets end with the process."""
+            """The sockets are closed when the process exits."""
 
     return Bus

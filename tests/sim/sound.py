@@ -1,7 +1,7 @@
-"""What is said in the simulated world, and those who hear it: a model for vad, an engine for transcribe.
+"""The sound of the simulated world, and the model of vad that replaces Silero.
 
-Speech is samples of value 1, silence samples of value 0, and in the middle of each word one sample says which word it
-is. Whoever has that sample has the word, however the sound was cut into frames and utterances.
+Speech is samples of value 1, silence is samples of value 0, and in the middle of each word one sample, its mark, holds
+the number of the word. Audio contains a word if it contains its mark, however it is divided into frames and segments.
 """
 
 import random
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 
-MARGIN = 4 * FRAME_SAMPLES  # speech on either side of a mark: enough to be an utterance of its own
+MARGIN = 4 * FRAME_SAMPLES  # samples of speech on either side of a mark: enough for an utterance of its own
 _SPEECH, _SILENCE = b"\x01\x00", b"\x00\x00"
 _DIGITS, _FIRST_DIGIT = 254, 2  # a mark's two bytes are neither 0 nor 1
 
 
 @dataclass(frozen=True)
 class Sound:
-    """`words` are the numbers of the words, in order, with the sample at which each has its mark."""
+    """`words` maps the number of each word, in order, to the sample of its mark."""
 
     pcm: bytes
     words: dict[int, int]
 
 
 def compose(dice: random.Random, seconds: float, first_word: int) -> Sound:
-    """Sentences of some words, now and then without a breath, pauses and coughs."""
+    """Sentences of a few words, some without breaths between the words; pauses; and coughs."""
     pcm, words = bytearray(_silence(dice, 2, 12)), {}
     while len(pcm) < seconds * SAMPLE_RATE_HZ * SAMPLE_BYTES:
         if dice.random() < 0.15:
@@ -48,35 +48,35 @@ def words_in(pcm: bytes) -> list[int]:
 
 
 def places_in(pcm: bytes) -> Iterator[tuple[int, int]]:
-    """The words whose marks are in `pcm`, each with the sample at which its mark is."""
+    """The words whose marks are in `pcm`, each with the sample of its mark."""
     for number in words_in(pcm):
         yield number, pcm.find(_mark(number)) // SAMPLE_BYTES
 
 
 def is_spoken(pcm: bytes) -> bool:
-    """Whether there is no silence in it."""
+    """Whether `pcm` contains no silence."""
     return b"\x00\x00\x00" not in pcm
 
 
 def text_of(pcm: bytes) -> str:
-    """What a perfect engine hears."""
+    """The text of a perfect engine."""
     return " ".join(f"w{number}" for number in words_in(pcm))
 
 
 def words_of(text: str) -> list[int]:
-    """The words in a text that `text_of` made."""
+    """The inverse of `text_of`."""
     return [int(word.removeprefix("w")) for word in text.split()]
 
 
-class Ear:
-    """Stands in for Silero. Sure of itself, but for frames in which speech begins or ends: there each one judges
-    as it pleases, as a model does whose memory differs."""
+class SimulatedSilero:
+    """Certain, except for frames in which speech begins or ends: there its result is random, as that of a model whose
+    recurrent state differs."""
 
     def __init__(self, dice: random.Random):
         self._dice = dice
 
     def reset(self) -> None:
-        """It has no memory."""
+        """It has no state."""
 
     def probabilities(self, pcm: bytes) -> list[float]:
         return [self._probability(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
@@ -88,8 +88,8 @@ class Ear:
         return 0.95 if spoken > FRAME_SAMPLES * 7 // 8 else self._dice.random()
 
 
-class Hearing:
-    """Stands in for vad's module `silero`."""
+class SileroModule:
+    """Replaces vad's module `silero`."""
 
     def __init__(self, dice: random.Random):
         self._dice = dice
@@ -100,8 +100,8 @@ class Hearing:
     def load(self, path: None) -> None:
         return None
 
-    def Silero(self, session: None) -> Ear:
-        return Ear(self._dice)
+    def Silero(self, session: None) -> SimulatedSilero:
+        return SimulatedSilero(self._dice)
 
 
 def _mark(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Puts the simulated world in place of the real one, in the services' modules, as long as a simulation runs."""
+"""Replaces the real world in the services' modules by the simulated one, while a simulation runs."""
 
 import logging
 import secrets
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .shells import reader_bus
-from .sound import Hearing
+from .sound import SileroModule
 
 if TYPE_CHECKING:
     from .world import World
 
 SERVICES = ("voicetap_capture.", "voicetap_journal.", "voicetap_transcribe.", "voicetap_vad.", "voicetap.tap")
-# These keep the real clock: the simulation stands in for them as a whole, or does not run them.
-OUTSIDE = ("voicetap.bus", "voicetap.service.", "voicetap_bundle.", "voicetap_watchdog.")
+# These keep the real clock: the simulation replaces them as a whole, or does not run them.
+OUTSIDE = ("voicetap.bus", "voicetap.diagnosis", "voicetap.service.", "voicetap_bundle.", "voicetap_watchdog.")
 REPLACED = (time, secrets, sqlite3)
 
 
 @contextmanager
 def installed(world: "World") -> Iterator[None]:
-    """Time, chance, files, sockets, the model, and the moments to die at are the world's; logs are its notes."""
+    """Time, randomness, databases, sockets, the model and failpoints are the world's; logs are part of its trace."""
     stand_ins = {
         "time": world.clock,
         "secrets": Secrets(world),
         "sqlite3": world.disk,
-        "silero": Hearing(world.dice),
-        "failpoint": lambda moment: world.step(),
+        "silero": SileroModule(world.dice),
+        "failpoint": lambda name: world.step(),
         "faulthandler": Faulthandler(),
         "Bus": reader_bus(lambda: world.running),
     }
@@ -42,7 +42,7 @@ def installed(world: "World") -> Iterator[None]:
     before = [(place, name, place[name]) for place, name in places]
     for place, name in places:
         place[name] = stand_ins[name]
-    handler = Notes(world)
+    handler = TraceHandler(world)
     try:
         with _logs_to(handler) if world.tracing else _no_logs():
             yield
@@ -63,7 +63,7 @@ def escapes(module: Mapping[str, object], stand_ins: Mapping[str, object]) -> li
 
 
 class Secrets:
-    """What nobody can guess is a number in a row."""
+    """Replaces the module `secrets` with the world's random numbers."""
 
     def __init__(self, world: "World"):
         self._world = world
@@ -73,14 +73,14 @@ class Secrets:
 
 
 class Faulthandler:
-    """Nothing hangs here."""
+    """Replaces the module `faulthandler`. No simulated process hangs in C code."""
 
     def dump_traceback_later(self, seconds: float, exit: bool) -> None:
-        """Time stands still while a turn lasts."""
+        """Virtual time does not pass within a turn, so this never expires."""
 
 
-class Notes(logging.Handler):
-    """Logs as part of a trace."""
+class TraceHandler(logging.Handler):
+    """Adds log lines to the trace."""
 
     def __init__(self, world: "World"):
         super().__init__()
@@ -88,7 +88,7 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         name = self._world.running.name if self._world.running else "-"
-        self._world.note(name, f"{record.levelname} {record.getMessage()}")
+        self._world.trace(name, f"{record.levelname} {record.getMessage()}")
 
 
 @contextmanager

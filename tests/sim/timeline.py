@@ -1,20 +1,20 @@
-"""Virtual time: what happens when, and the clock that the services see in place of the module `time`."""
+"""Virtual time: a queue of timed actions, and the clock that replaces the module `time` in the services."""
 
 import heapq
 import itertools
 from collections.abc import Callable
 
-START_S = 1000.0  # the host was not booted this instant
-MAX_EVENTS = 250_000  # in one world: ten times as many as in any that came to its end
+START_S = 1000.0  # the host has been up for a while
+MAX_EVENTS = 250_000  # in one world: ten times as many as in any that came to rest
 _WALL_NS = 1_800_000_000_000_000_000
 
 
 class EndlessError(BaseException):
-    """Somebody runs in circles. No `except Exception` may hide it."""
+    """The world does not come to rest. No `except Exception` may hide this."""
 
 
 class Timeline:
-    """Calls what is due, one after the other, and moves the clock in between."""
+    """Runs the actions that are due, in order of time, and advances the clock in between."""
 
     def __init__(self) -> None:
         self.now_s = START_S
@@ -26,13 +26,13 @@ class Timeline:
         heapq.heappush(self._due, (when_s, next(self._order), action))
 
     def count(self) -> None:
-        """One more event. Raises EndlessError where it is one too many."""
+        """Counts one more event. Raises EndlessError beyond MAX_EVENTS."""
         self._events += 1
         if self._events > MAX_EVENTS:
             raise EndlessError(f"no end after {MAX_EVENTS} events")
 
     def run(self, until_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Until then, or until it is over. May be called by an action: the others go on while that one waits."""
+        """Runs actions until `until_s`, or until `is_over`. An action may call this: others run while it waits."""
         while not is_over():
             if not self._due or self._due[0][0] > until_s:
                 self.now_s = max(self.now_s, until_s)
@@ -44,11 +44,11 @@ class Timeline:
 
 
 class Clock:
-    """Stands in for `time`."""
+    """Replaces the module `time`."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline
-        self.wall_offset_s = 0.0  # somebody sets the host's clock
+        self.wall_offset_s = 0.0  # changed when the host's wall clock is set
 
     def monotonic(self) -> float:
         return self._timeline.now_s

@@ -1,4 +1,4 @@
-"""One simulated box, from its start to its end."""
+"""One simulated bundle, from start to end."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from voicetap.codec import decode
 from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Unavailable
-from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState
+from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState, SourceStatus
 from voicetap.service import shutdown
 from voicetap_transcribe.worker import DecodeTimeout
 
@@ -20,7 +20,7 @@ from . import checks, nemesis, shells, stand_ins
 from .device import Room
 from .disk import Disk
 from .host import APP, WATCHDOG, Host
-from .losses import Loss
+from .lost_files import Loss
 from .network import Network
 from .process import Killed, Process
 from .scenario import Scenario, draw
@@ -28,18 +28,23 @@ from .sound import Sound, compose
 from .timeline import START_S, Clock, EndlessError, Timeline
 from .witness import Witness
 
-LOOK_S = 0.1
-DRAIN_S = 60.0  # after everything is healed
-STOPS = {"capture": 1.0, "vad": 3.0, "transcribe": 1.0, "journal": 1.0}  # in this order, as in deploy/programs
-ENDING_S = 1.0  # in which somebody may be killed once more
-STOP_SPEECH_S = 40.0  # more sound, for one that ends by being told to
-FOLLOWS_S = 0.5  # how far vad may be behind a box that is well
-SPEAK_S = 0.5  # from the start until somebody speaks
+POLL_S = 0.1
+DRAIN_S = 60.0  # after the world is healed
+STOP_TIMEOUTS_S = {
+    "capture": 1.0,
+    "vad": 3.0,
+    "transcribe": 1.0,
+    "journal": 1.0,
+}  # in this order
+LAST_KILLS_S = 1.0  # after the start of a stop, in which processes may be killed once more
+STOP_SPEECH_S = 40.0  # more sound, for a bundle that is stopped while there is speech
+MAX_LAG_S = 0.5  # of vad behind capture in a healthy bundle
+SILENCE_S = 0.5  # from the start to the first sound
 
 
 @dataclass
-class Source:
-    """`room` is where the microphone stands; a file has none."""
+class SimulatedSource:
+    """`room` is the place of the microphone; a file has none."""
 
     name: str
     sound: Sound
@@ -49,7 +54,7 @@ class Source:
 
 @dataclass
 class App:
-    """What an app keeps: every entry, and where to go on in which journal."""
+    """What an app stores: every entry, and its position in which journal."""
 
     kept: list[Entry] = field(default_factory=list)
     journal_id: str = ""
@@ -57,7 +62,7 @@ class App:
 
 
 def run(seed: int, trace: Callable[[str], None] | None = None) -> Witness:
-    """One world from start to end: what its witness saw."""
+    """Runs one world. Returns its witness."""
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(prefix="vt-sim-", dir=memory) as directory:
         return World(draw(seed), directory, trace).run()
@@ -73,47 +78,47 @@ class World:
         self.clock = Clock(self.timeline)
         self.network = Network(self.timeline, self.dice)
         self.network.conditions = scenario.conditions
-        self.disk = Disk(self.step, lambda release: self.running.at_end.append(release))
+        self.disk = Disk(self.step, lambda callback: self.running.exit_callbacks.append(callback))
         self.witness = Witness()
         self.host = Host(self)
-        self.engine = replace(scenario.engine, cursed={})
+        self.engine = replace(scenario.engine, faulty_words={})
         self.running: Process | None = None
         self.apps = [App() for _ in range(scenario.readers)]
         self.loss: Loss | None = None  # of a file
         self.sources = [self._source(number, kind) for number, kind in enumerate(scenario.sources, 1)]
-        self._trace = trace
+        self._write_trace = trace
         self.tracing = trace is not None
 
     def run(self) -> Witness:
         with stand_ins.installed(self):
             try:
                 self._start()
-                nemesis.plan(self)
-                self.go_on(START_S + self.scenario.seconds + 1)
+                nemesis.schedule_faults(self)
+                self.run_until(START_S + self.scenario.seconds + 1)
                 nemesis.heal(self)
                 self._end()
                 if not self.witness.violations:
                     self.witness.violations += checks.violations(self)
             except (ViolationError, EndlessError) as violation:
-                self.witness.violated(str(violation))
-            except Exception:  # noqa: BLE001  of the simulation's own; it must not hide which world it was
-                self.witness.violated(traceback.format_exc())
+                self.witness.add_violation(str(violation))
+            except Exception:  # noqa: BLE001  a fault of the simulation itself, reported with its seed
+                self.witness.add_violation(traceback.format_exc())
             finally:
-                self._clear()
+                self._close()
         return self.witness
 
-    # ---- for those who live in it ---------------------------------------------------------------
+    # ---- for processes --------------------------------------------------------------------------
 
-    def go_on(self, until_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Lets everybody else live, while the one who calls waits."""
+    def run_until(self, until_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Runs all other processes, while the one that calls waits."""
         waiting, self.running = self.running, None
         try:
             self.timeline.run(until_s, is_over)
         finally:
             self.running = waiting
 
-    def run_in(self, process: Process, turn: Callable[[], float]) -> float:
-        """One turn of a process, and the end of it where that is how it ends."""
+    def run_turn(self, process: Process, turn: Callable[[], float]) -> float:
+        """One turn of a process. An exception makes it exit as the real process would."""
         before, self.running = self.running, process
         try:
             return turn()
@@ -125,7 +130,7 @@ class World:
             process.exit(EX_TEMPFAIL)
         except ConfigError:
             process.exit(EX_CONFIG)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is a finding
+        except Exception as error:  # noqa: BLE001  any other exception is a violation
             if not (isinstance(error, sqlite3.OperationalError) and self.disk.full):
                 raise ViolationError(f"{process.name} crashed: {traceback.format_exc()}") from None
             process.exit(1)
@@ -134,24 +139,24 @@ class World:
         return 0.0
 
     def step(self) -> None:
-        """Of whoever runs."""
+        """A step of the process that runs, if any."""
         if self.running:
             self.running.step()
 
-    def hesitation_s(self) -> float:
-        """How long a process may have to wait for its turn."""
+    def scheduling_delay_s(self) -> float:
+        """How long the host lets a process wait for its turn."""
         return self.dice.random() * 0.002
 
-    def note(self, name: str, text: str) -> None:
-        self._trace(f"{self.timeline.now_s - START_S:9.4f} {name:12} {text}")
+    def trace(self, name: str, text: str) -> None:
+        self._write_trace(f"{self.timeline.now_s - START_S:9.4f} {name:12} {text}")
 
     # ---- from start to end ----------------------------------------------------------------------
 
-    def _source(self, number: int, kind: str) -> Source:
+    def _source(self, number: int, kind: str) -> SimulatedSource:
         seconds = self.scenario.seconds + (STOP_SPEECH_S if self.scenario.stops else 0)
         sound = compose(self.dice, seconds, first_word=number * 1000)
-        room = Room(sound, START_S + SPEAK_S) if kind == "mic" else None
-        return Source(f"s{number}", sound, room)
+        room = Room(sound, START_S + SILENCE_S) if kind == "mic" else None
+        return SimulatedSource(f"s{number}", sound, room)
 
     def _start(self) -> None:
         programs = [("journal", "journal", shells.Journal), ("vad", "vad", shells.Vad)]
@@ -162,34 +167,34 @@ class World:
         for number, app in enumerate(self.apps, 1):
             programs.append((f"reader-{number}", APP, lambda process, a=app: shells.Reader(process, a)))
         self.dice.shuffle(programs)
-        for name, service, make in programs:
-            self.host.add(name, service, make)
+        for name, service, create_shell in programs:
+            self.host.add(name, service, create_shell)
         self.host.add(WATCHDOG, WATCHDOG, shells.Watchdog)
 
     def _end(self) -> None:
         if self.scenario.stops:
             self._stop()
         else:
-            self._wait(self._is_drained, DRAIN_S, "drained")
-            self._wait(self._is_read, DRAIN_S, "read by every app")
+            self._wait_for(self._is_drained, DRAIN_S, "drained")
+            self._wait_for(self._is_delivered, DRAIN_S, "delivered to every app")
 
-    def _wait(self, question: Callable[[], bool], within_s: float, what: str) -> None:
-        """Raises ViolationError if it does not come to that."""
+    def _wait_for(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
+        """Raises ViolationError if the condition does not become true."""
         until_s = self.timeline.now_s + within_s
-        while not question():
+        while not condition():
             if self.timeline.now_s >= until_s:
-                raise ViolationError(f"not within {within_s} s: {what}; {self._state()}")
-            self.go_on(self.timeline.now_s + LOOK_S)
+                raise ViolationError(f"not within {within_s} s: {what}; {self._describe()}")
+            self.run_until(self.timeline.now_s + POLL_S)
 
     def _is_drained(self) -> bool:
-        """vad says so, of every stream that capture has."""
+        """vad has published it, of every stream that capture has."""
         vad = self.host.process("vad")
         states = vad.node.sources if vad else ()
-        drained = {state.source: state.stream for state in states if state.state == "drained"}
+        drained = {state.source: state.stream for state in states if state.state == SourceStatus.DRAINED}
         return drained == {source.name: source.stream for source in self.sources}
 
-    def _is_read(self) -> bool:
-        """And journal has said that no more entries come: none waits for its turn."""
+    def _is_delivered(self) -> bool:
+        """Every app has every entry, and no entry waits for its number."""
         rows = self.stored()
         stored = {decode(body).utterance_id for _, body in rows}
         has_all = all(stored <= {entry.utterance_id for entry in app.kept} for app in self.apps)
@@ -199,44 +204,44 @@ class World:
         return self.disk.read("journal.sqlite", "SELECT journal_seq, body FROM entries ORDER BY journal_seq")
 
     def _stop(self) -> None:
-        """As supervise does it: all is committed, whoever dies meanwhile; then one after the other, in its time."""
-        self._wait(self._is_well, DRAIN_S, "well")
+        """As supervise stops the bundle: drained, despite kills; then one service after the other, in its time."""
+        self._wait_for(self._is_healthy, DRAIN_S, "healthy")
         shutdown.mark_stopping(Path(self.directory), is_whole=True)
-        for name in self.dice.choices(self.host.names(), k=self.dice.randrange(3)):
-            self.timeline.at(self.timeline.now_s + self.dice.uniform(0, ENDING_S), partial(self._kill, name))
-        self._wait(partial(shutdown.is_drained, Path(self.directory)), DRAIN_S, "drained, although it ends")
-        for service, patience_s in STOPS.items():
+        for name in self.dice.choices(self.host.watched_names(), k=self.dice.randrange(3)):
+            self.timeline.at(self.timeline.now_s + self.dice.uniform(0, LAST_KILLS_S), partial(self._kill, name))
+        self._wait_for(partial(shutdown.is_drained, Path(self.directory)), DRAIN_S, "drained by a stop")
+        for service, timeout_s in STOP_TIMEOUTS_S.items():
             self.host.stopped.add(service)
             programs = [program for program in self.host.programs.values() if program.service == service]
             running = [program.process for program in programs if program.process]
             for process in running:
                 process.terminate()
-            self._wait(partial(_are_dead, running), patience_s, f"{service} stopped")
+            self._wait_for(partial(_are_dead, running), timeout_s, f"{service} stopped")
 
     def _kill(self, name: str) -> None:
         if process := self.host.process(name):
             process.kill()
 
-    def _is_well(self) -> bool:
-        """Everybody runs, and there is nothing left to do but to go on."""
+    def _is_healthy(self) -> bool:
+        """Every process runs, no fault has effects any more, and vad is up to date."""
         vad = self.host.process("vad")
         states = vad.node.sources if vad else ()
-        runs = all(program.process and program.process.is_well for program in self.host.programs.values())
-        idle = len(states) == len(self.sources) and all(s.state == "live" and not s.backlog for s in states)
-        return runs and idle and self.network.is_calm() and all(map(self._is_followed, states))
+        runs = all(program.process and program.process.is_healthy for program in self.host.programs.values())
+        idle = len(states) == len(self.sources) and all(s.state == SourceStatus.LIVE and not s.backlog for s in states)
+        return runs and idle and self.network.is_calm() and all(map(self._is_up_to_date, states))
 
-    def _is_followed(self, state: SourceState) -> bool:
-        """vad has heard what was said until a moment ago."""
+    def _is_up_to_date(self, state: SourceState) -> bool:
+        """vad has read the stream to less than MAX_LAG_S before its end."""
         frames = self.witness.frames[state.source, state.stream]
-        return bool(frames) and state.position_s > frames[-1].position / SAMPLE_RATE_HZ - FOLLOWS_S
+        return bool(frames) and state.position_s > frames[-1].position / SAMPLE_RATE_HZ - MAX_LAG_S
 
-    def _state(self) -> str:
+    def _describe(self) -> str:
         vad = self.host.process("vad")
         alive = {name: "frozen" if p.process.is_frozen else "up" for name, p in self.host.programs.items() if p.process}
         kept = [len(app.kept) for app in self.apps]
         return f"{alive}; vad: {vad and vad.node.sources}; {len(self.stored())} stored, {kept} read"
 
-    def _clear(self) -> None:
+    def _close(self) -> None:
         self.host.stopped |= {program.service for program in self.host.programs.values()}
         for program in self.host.programs.values():
             if program.process:
@@ -249,4 +254,4 @@ def _are_dead(processes: list[Process]) -> bool:
 
 
 class ViolationError(BaseException):
-    """The world cannot go on: something is wrong for certain. No `except Exception` may hide it."""
+    """The world cannot continue: the promise is broken. No `except Exception` may hide this."""

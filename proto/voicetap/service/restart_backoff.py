@@ -26,30 +26,40 @@ def wait_s(starts_s: list[float], now_s: float) -> float:
 
 
 def wait_if_crashing(command: str) -> None:
-    """Records this start in the runtime directory, and sleeps after too many recent ones."""
+    """Records this start in the runtime directory, and sleeps after too many recent ones.
+
+    `command`: the module and arguments given to launch, such as `voicetap_capture 1`.
+    """
     try:
         runtime_dir = load().runtime_dir
     except SettingsError:
         return  # the service itself logs it and exits with EX_CONFIG
     now_s = time.monotonic()
-    starts_s = starts_of(runtime_dir, command)
-    _write(_file(runtime_dir, command), [*starts_s[-9:], now_s])
+    path = Path(runtime_dir, f"{re.sub('[^a-z0-9]+', '-', command.lower())}.starts")
+    starts_s = _read(path)
+    _write(path, [*starts_s[-9:], now_s])
     time.sleep(wait_s(starts_s, now_s))
 
 
-def starts_of(runtime_dir: str, command: str) -> list[float]:
-    """The recent start times of this command.
+def starts_of(runtime_dir: Path | str, program: str) -> list[float]:
+    """The times of the last ten starts of a program: `capture-1`, `vad`, `watchdog-journal`."""
+    return _read(Path(runtime_dir, starts_file(program)))
 
-    The module and arguments given to launch, such as `voicetap_capture 1`.
+
+def starts_file(program: str) -> str:
+    """The name of the file with these times: what `wait_if_crashing` derives from the program's command.
+
+    `program` may be a glob pattern.
     """
+    argument = f"watchdog-{program}" if program.startswith("watchdog") else program  # its own name is its argument
+    return f"voicetap-{argument}.starts"
+
+
+def _read(path: Path) -> list[float]:
     try:
-        return [float(start_s) for start_s in json.loads(_file(runtime_dir, command).read_text())]
+        return [float(start_s) for start_s in json.loads(path.read_text())]
     except (OSError, ValueError, TypeError):
         return []  # none yet, or torn by a kill: only the delay depends on it
-
-
-def _file(runtime_dir: str, command: str) -> Path:
-    return Path(runtime_dir, f"{re.sub('[^a-z0-9]+', '-', command.lower())}.starts")
 
 
 def _write(path: Path, starts_s: list[float]) -> None:

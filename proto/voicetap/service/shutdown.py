@@ -2,9 +2,47 @@
 
 `supervise` writes `stopping`; capture publishes `audio_head{state: stopping}`; vad writes `drained` once journal has
 committed everything; then supervisord stops the programs in order of their priority.
+
+The budget, in seconds. tests/test_shutdown_budget.py adds it up:
+
+- Bundle: 3.0 draining; what is not committed then fails in vad (0.3), the worker is killed (1.0), journal commits what
+  still arrives (0.1 without a message): 4.4 of the 4.5 after which supervise kills everything that is left (0.4).
+- Container: 1.5 until restarting programs are back, then what its one program takes by itself: 4.2 of 4.5 at most.
+- A program by itself: less than the `stopwaitsecs` after which supervisord kills it, but for transcribe.
 """
 
 from pathlib import Path
+
+# supervise
+BUNDLE_STOP_S = 5.0  # promised: from SIGTERM to supervise until no process is left
+SUPERVISE_STOP_S = 4.5  # of these, until supervise kills supervisord, and with it every program
+KILLED_EXIT_S = 0.4  # from that SIGKILL until no program holds its lock
+SUPERVISE_DRAIN_S = 3.0  # bundle: until vad has written `drained`, before supervisord is stopped
+SUPERVISE_SETTLE_S = 1.5  # container: until programs that are being restarted are back, before supervisord is stopped
+
+# capture: from `stopping` or SIGTERM, whichever comes first
+CAPTURE_DRAIN_S = 2.2  # until vad has acknowledged that everything is committed
+CAPTURE_CLOSE_S = 0.5  # for closing the device, which may hang in a stopped sound server; then the process exits
+
+# vad
+VAD_SOURCES_S = 0.3  # from SIGTERM until capture has announced that it stops too; within VAD_DRAIN_S
+VAD_DRAIN_S = 2.4  # from `stopping` or SIGTERM until journal has committed every utterance
+VAD_FAIL_S = 0.3  # bundle: then, until journal has committed that the others failed
+
+# transcribe: from SIGTERM. As long as that only when started by hand: supervisord waits for less
+WORKER_DECODE_S = 3.0  # until the job in hand is decoded
+WORKER_COMMIT_S = 1.0  # then, until journal has committed its result
+DECODER_CLOSE_S = 0.2  # for the decoder thread to end; one that is in C code cannot be interrupted
+
+# journal: from SIGTERM
+JOURNAL_DRAIN_S = 1.0  # at most, for results that are still arriving
+JOURNAL_IDLE_S = 0.1  # without a message: nothing more is coming
+
+# supervisord: from SIGTERM to SIGKILL of one program. The `stopwaitsecs` in deploy/programs/*.conf
+STOPWAITSECS = {"capture": 3, "vad": 4, "transcribe": 1, "journal": 1, "watchdog": 1}
+
+# the `voicetap` command and Bundle
+BUNDLE_KILL_S = 10.0  # from SIGTERM to supervise until it is killed, or `voicetap down` fails
 
 
 def mark_stopping(runtime_dir: Path, is_whole: bool) -> None:

@@ -1,4 +1,4 @@
-"""Owns one audio source: numbers its sound, keeps the last minutes of it, and publishes it.
+"""Captures one audio source: numbers its frames, keeps the last minutes of them in a ring, and publishes them.
 
 `python -m voicetap_capture [NUMBER]` captures the NUMBERth of the sources in the settings. As JSON it prints, with
 `--devices`, the input devices instead; with `--frames`, what the rings hold.
@@ -16,10 +16,10 @@ from voicetap.errors import ConfigError
 from voicetap.service import shutdown
 from voicetap.service.node import Node, run
 from voicetap.settings import Settings
-from voicetap.sources import Source, parse_all
+from voicetap.source_spec import SourceSpec, parse_all
 
-from .ring import Ring
-from .service import Service
+from .ring import Ring, ring_path, survey_all
+from .service import CaptureService
 from .sources import open_source
 
 
@@ -38,47 +38,42 @@ def main() -> None:
 
 
 def capture(settings: Settings, number: int) -> None:
-    spec = _source(settings, number)
+    spec = _source_spec(settings, number)
+    path, origin = ring_path(settings.runtime_dir, spec.name), f"{spec.kind}:{spec.argument}"
     with (
         Node("capture", settings, number) as node,
-        Ring(_ring_path(settings, spec), spec.name, settings.capture.ring_s, f"{spec.kind}:{spec.argument}") as ring,
+        Ring(path, spec.name, settings.capture.ring_s, origin) as ring,
         closing(open_source(spec, settings.capture, ring.next_position)) as source,
     ):
-        service = Service(node, ring, source, spec.name)
+        service = CaptureService(node, ring, source, spec.name)
         while node.alive():
-            service.turn()
+            service.step()
             node.wait(service.wait_s())
-        service.stop(_bundle_stops(settings))
+        service.shutdown(_bundle_stops(settings))
 
 
 def print_devices() -> None:
-    from .microphone import input_devices
+    from .sources.microphone import input_devices
 
     print(json.dumps([dataclasses.asdict(device) for device in input_devices()]))  # noqa: T201  the command's answer
 
 
 def print_frames() -> None:
-    from .survey import survey_all
-
     surveys = survey_all(Path(config.load().runtime_dir))
     print(json.dumps([dataclasses.asdict(survey) for survey in surveys]))  # noqa: T201  the command's answer
 
 
-def _source(settings: Settings, number: int) -> Source:
+def _source_spec(settings: Settings, number: int) -> SourceSpec:
     sources = parse_all(settings)
     if not 1 <= number <= len(sources):
         raise ConfigError(f"there is no source {number}: sources names {len(sources)}")
     return sources[number - 1]
 
 
-def _ring_path(settings: Settings, source: Source) -> Path:
-    return Path(settings.runtime_dir, f"audio-{source.name}.ring")
-
-
 def _bundle_stops(settings: Settings) -> bool:
-    """Whether this end is everybody's; a restart of capture alone must not end what is being said."""
-    by_hand = "VOICETAP_SUPERVISOR_PID" not in os.environ
-    return by_hand or shutdown.is_stopping(settings.runtime_dir)
+    """Whether the whole bundle stops: a restart of capture alone must not end the open utterances."""
+    is_unsupervised = "VOICETAP_SUPERVISOR_PID" not in os.environ
+    return is_unsupervised or shutdown.is_stopping(settings.runtime_dir)
 
 
 if __name__ == "__main__":

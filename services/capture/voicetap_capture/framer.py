@@ -1,14 +1,16 @@
-"""Cuts sound that arrives in blocks of any size into numbered frames, and places them on the stream's clock."""
+"""Divides audio blocks of any size into numbered frames, and accounts for audio that was lost in between."""
 
 from collections.abc import Iterator
 
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame
 
+WINDOW_NS = 2_000_000_000  # audio that is only late arrives within this
+TOLERANCE_NS = 200_000_000  # a sound server's latency may grow for good, by less than this
 _SECOND_NS = 1_000_000_000
 
 
 class Framer:
-    """Goes on after `last`, the last frame of the stream; from its beginning without one."""
+    """Numbers the frames of one stream. Continues after `last`, its last frame; without one, it starts at 0."""
 
     def __init__(self, source: str, stream: str, last: AudioFrame | None):
         self._source = source
@@ -20,8 +22,8 @@ class Framer:
         self._rest_clocks = (0, 0)  # captured_ns and wall_ns of its last sample
         self._gap_reason = ""
 
-    def feed(self, pcm: bytes, captured_ns: int, wall_ns: int) -> Iterator[AudioFrame]:
-        """The frames that `pcm` completes. The clocks are those of its last sample."""
+    def add(self, pcm: bytes, captured_ns: int, wall_ns: int) -> Iterator[AudioFrame]:
+        """Yields the frames that `pcm` completes. The clock times are those of its last sample."""
         self._rest += pcm
         self._rest_clocks = (captured_ns, wall_ns)
         while len(self._rest) >= FRAME_BYTES:
@@ -30,16 +32,16 @@ class Framer:
             yield self._frame(block, captured_ns - age_ns, wall_ns - age_ns)
 
     def flush(self, tail: bytes = b"") -> Iterator[AudioFrame]:
-        """The rest and `tail`, which directly follows it, with silence up to the end of a frame."""
+        """Yields the rest and `tail`, which directly follows it, padded with silence to whole frames."""
         if not (self._rest or tail):
             return
         padding = bytes(-(len(self._rest) + len(tail)) % FRAME_BYTES)
         captured_ns, wall_ns = self._rest_clocks
         late_ns = _duration_ns(tail + padding)
-        yield from self.feed(tail + padding, captured_ns + late_ns, wall_ns + late_ns)
+        yield from self.add(tail + padding, captured_ns + late_ns, wall_ns + late_ns)
 
-    def bridge(self, pcm: bytes, captured_ns: int, reason: str) -> int:
-        """Before feeding `pcm`, the first sound after a loss: moves the position over what was not heard.
+    def skip_gap_before(self, pcm: bytes, captured_ns: int, reason: str) -> int:
+        """Moves the position over the time between the last frame and `pcm`, which is to be added next.
 
         Returns the missing samples. Only between frames: flush first.
         """
@@ -51,7 +53,7 @@ class Framer:
         return missing
 
     def skip(self, samples: int, reason: str) -> None:
-        """Moves the position of the next frame over `samples` that were not heard."""
+        """Moves the position of the next frame over `samples` that were lost."""
         self._next_position += samples
         self._gap_reason = reason if samples else self._gap_reason
 
@@ -71,6 +73,37 @@ class Framer:
         self._last_ns = captured_ns
         self._gap_reason = ""
         return frame
+
+
+class DropDetector:
+    """Detects audio that a device dropped silently: its sample count falls behind the clock, and stays there.
+
+    PortAudio's overflow flag does not help: it has no sample count, and PyAudio discards the block with it.
+    One detector per uninterrupted recording.
+    """
+
+    def __init__(self):
+        self._origin_ns: int | None = None  # when sample 0 would have arrived; follows the drift of the device's clock
+        self._samples = 0
+
+    def update(self, samples: int, now_ns: int) -> int:
+        """Call with every block. Returns the samples lost, once they are certainly not just late; else 0."""
+        self._samples += samples
+        elapsed_ns = now_ns - self._samples * _SECOND_NS // SAMPLE_RATE_HZ
+        if self._origin_ns is None:
+            self._origin_ns = elapsed_ns
+            self._start_window(now_ns)
+        self._least_ns = min(self._least_ns, elapsed_ns)
+        if now_ns < self._window_end_ns:
+            return 0
+        late_ns = self._least_ns - self._origin_ns
+        self._origin_ns = self._least_ns
+        self._start_window(now_ns)
+        return late_ns * SAMPLE_RATE_HZ // _SECOND_NS if late_ns > TOLERANCE_NS else 0
+
+    def _start_window(self, now_ns: int) -> None:
+        self._window_end_ns = now_ns + WINDOW_NS
+        self._least_ns = now_ns  # an upper bound of elapsed_ns
 
 
 def _duration_ns(pcm: bytes) -> int:

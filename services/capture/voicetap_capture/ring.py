@@ -1,8 +1,10 @@
-"""The ring: the last minutes of one source in a memory-mapped file, which outlives every process.
+"""The ring: the last minutes of one source in a memory-mapped file that outlives the process.
 
-A slot is written first, then the head, as one aligned 8-byte store: a process killed in between leaves a
-torn slot beyond the head, where nobody looks. The file is allocated, not sparse: a store into a page that a
-full tmpfs cannot give would be a SIGBUS. A file that is not ours, or damaged, is replaced by a new stream.
+Also what is read from it: frames for a ReplayRequest, and a survey of all rings for `voicetap audit`.
+
+A slot is written first, then the head, as one aligned 8-byte store: a process killed in between leaves a torn slot
+beyond the head, which is never read. The file is allocated, not sparse: a store into a page that a full tmpfs cannot
+provide would raise SIGBUS. A file of another format, or a damaged one, is replaced by a new stream.
 """
 
 import mmap
@@ -10,14 +12,17 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Reason, ReplayRequest
 from voicetap.service.failpoint import failpoint
 
+MAX_REPLAY_FRAMES = 256  # per request: the reader requests again, and so controls the flow
+_PREFIX, _SUFFIX = "audio-", ".ring"  # of the file name, around the name of the source
 _MAGIC = b"vtring01"
 _HEADER = struct.Struct("<8sQQ16s16s")  # magic, slots, bytes of a slot, digest of the origin, stream
 _CRC = struct.Struct("<I")
@@ -28,10 +33,10 @@ _SLOT_BYTES = _CRC.size + _META.size + FRAME_BYTES
 
 
 class Ring:
-    """Frames `first_seq` up to, not including, `next_seq`. Opened in a `with`; one writer, which is also the reader.
+    """Frames `first_seq` up to, not including, `next_seq`. Open it in a `with`; the only writer.
 
-    `origin` names what is heard: the ring of another origin, or of another boot of the host, whose monotonic
-    clock its times are of, is not gone on with.
+    `origin` describes the source: the ring of another origin, or of another boot of the host (whose monotonic clock
+    was another one), is not continued but replaced. Raises ConfigError if there is no room for the file.
     """
 
     def __init__(self, path: Path, source: str, seconds: float, origin: str):
@@ -58,13 +63,13 @@ class Ring:
 
     @property
     def first_seq(self) -> int:
-        return max(0, self.next_seq - self.slots + 1)  # one slot may be torn: the next to be written
+        return max(0, self.next_seq - self.slots + 1)  # one slot may be torn: the next one to be written
 
     def last(self) -> AudioFrame | None:
         return self.read(self.next_seq - 1) if self.next_seq else None
 
     def commit(self, frame: AudioFrame) -> None:
-        """Once this returns the frame survives the process. `frame.seq` must be `next_seq`."""
+        """Once this returns, the frame survives the process. `frame.seq` must be `next_seq`."""
         meta = (frame.seq, frame.position, frame.captured_ns, frame.wall_ns, frame.gap_reason.encode())
         body = _META.pack(*meta) + frame.pcm
         offset = self._offset(frame.seq)
@@ -74,7 +79,7 @@ class Ring:
         self.next_position = frame.position + FRAME_SAMPLES
 
     def read(self, seq: int) -> AudioFrame | None:
-        """A frame the ring holds; None for a damaged one."""
+        """Frame `seq`, which must be in the ring; None if it is damaged."""
         slot = memoryview(self._map)[(offset := self._offset(seq)) : offset + _SLOT_BYTES]
         with slot:
             crc, body = _CRC.unpack_from(slot)[0], bytes(slot[_CRC.size :])
@@ -92,8 +97,8 @@ class Ring:
             gap_reason=gap_reason.rstrip(b"\0").decode(),
         )
 
-    def look_at(self) -> None:
-        """Maps the file of another process, to read and not to write. Raises OSError or ValueError when it is none."""
+    def open_readonly(self) -> None:
+        """Maps the file of another process. Raises OSError or ValueError if it is missing or no ring."""
         with open(self.path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         magic, self.slots, slot_bytes, _, stream = _HEADER.unpack_from(self._map)
@@ -111,7 +116,7 @@ class Ring:
         return _FIRST_SLOT + self.slots * _SLOT_BYTES
 
     def _open(self) -> bool:
-        """Whether the file is there, ours and whole; only then is it mapped."""
+        """Maps the file if it exists, is of this origin and format, and is whole; False otherwise."""
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
@@ -134,7 +139,7 @@ class Ring:
         return (magic, slots, slot_bytes, origin) == (_MAGIC, self.slots, _SLOT_BYTES, self._origin)
 
     def _create(self) -> None:
-        """Written beside and moved into place, so that a half-made ring is never opened."""
+        """Writes a draft and moves it into place, so that an incomplete ring is never opened."""
         draft = self.path.with_suffix(".new")
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -153,16 +158,93 @@ class Ring:
             os.close(fd)
 
 
+def ring_path(runtime_dir: Path | str, source: str) -> Path:
+    return Path(runtime_dir, f"{_PREFIX}{source}{_SUFFIX}")
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+# ---- replay --------------------------------------------------------------------------------------
+
+
+def replay_span(request: ReplayRequest, first_seq: int, next_seq: int) -> range:
+    """The requested frames that the ring holds, oldest first, at most MAX_REPLAY_FRAMES."""
+    start = max(request.from_seq, first_seq)
+    return range(start, min(request.to_seq, next_seq, start + MAX_REPLAY_FRAMES))
+
+
+def replay_frames(seqs: range, read: Callable[[int], AudioFrame | None]) -> Iterator[AudioFrame]:
+    """The frames, with silence in place of a damaged one: the reader would request a missing one for ever."""
+    previous = read(seqs.start - 1) if seqs.start else None
+    for seq in seqs:
+        frame = read(seq) or _silence(seq, previous)
+        if frame:
+            yield frame
+        previous = frame
+
+
+def _silence(seq: int, previous: AudioFrame | None) -> AudioFrame | None:
+    if previous is None:
+        return None
+    position = previous.position + FRAME_SAMPLES
+    return replace(previous, seq=seq, position=position, pcm=bytes(FRAME_BYTES), gap_reason=Reason.DAMAGED)
+
+
+# ---- survey --------------------------------------------------------------------------------------
+
+
+@dataclass
+class RingSurvey:
+    """What one ring holds: frames `first_seq` up to, not including, `next_seq`.
+
+    `runs` are lists of (seq, position, frames) without a jump in position; `damaged` are the seqs of damaged frames.
+    """
+
+    source: str
+    stream: str
+    first_seq: int
+    next_seq: int
+    runs: list[list[int]] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+
+
+def survey_all(runtime_dir: Path) -> list[RingSurvey]:
+    """One survey of every ring, read while their writers run undisturbed. Raises ValueError for a file that is none."""
+    return [_survey(path) for path in sorted(runtime_dir.glob(f"{_PREFIX}*{_SUFFIX}"))]
+
+
+def _survey(path: Path) -> RingSurvey:
+    source = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    with _readonly(path, source) as ring:
+        survey = RingSurvey(source, ring.stream, ring.first_seq, ring.next_seq)
+        for seq in range(survey.first_seq, survey.next_seq):
+            _add_frame(survey, ring, seq)
+        survey.first_seq = ring.first_seq  # what was overwritten meanwhile is neither held nor damaged
+    survey.damaged = [seq for seq in survey.damaged if seq >= survey.first_seq]
+    return survey
+
+
 @contextmanager
-def beside(path: Path, source: str) -> Iterator[Ring]:
-    """The ring as its writer changes it, only to be read. Raises OSError or ValueError when there is none."""
+def _readonly(path: Path, source: str) -> Iterator[Ring]:
     ring = Ring(path, source, 0, "")
-    ring.look_at()
+    ring.open_readonly()
     try:
         yield ring
     finally:
         ring.__exit__()
 
 
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def _add_frame(survey: RingSurvey, ring: Ring, seq: int) -> None:
+    if not (frame := ring.read(seq)):
+        survey.damaged.append(seq)
+    elif survey.runs and _continues(survey.runs[-1], seq, frame.position):
+        survey.runs[-1][2] += 1
+    else:
+        survey.runs.append([seq, frame.position, 1])
+
+
+def _continues(run: list[int], seq: int, position: int) -> bool:
+    first_seq, first_position, frames = run
+    return seq == first_seq + frames and position == first_position + frames * FRAME_SAMPLES

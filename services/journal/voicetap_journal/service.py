@@ -24,8 +24,6 @@ RETRY_S = 1.0  # between attempts to write to a full disk
 MAX_UNSTORED = 10_000  # entries kept in memory while the disk is full; their senders keep the others
 HEAD_STREAMS = 64  # streams in one head, the latest
 NEW_FILE_TIMEOUT_S = 30.0  # with a new file the first numbers of a stream may have been in the lost one
-QUIET_S = 0.1  # without messages, after which drain ends
-DRAIN_S = 1.0
 INTERIM_TOPICS = "transcript.interim/"  # prefix
 
 log = logging.getLogger("journal")
@@ -80,17 +78,17 @@ class JournalService:
         return max(0.0, self._next_head_s - time.monotonic())
 
     def drain(self) -> None:
-        """Receives what is still in transit, until no message arrives for QUIET_S; at most DRAIN_S.
+        """Receives what is still in transit, until no message arrives for a moment, or the time is up.
 
         If the whole bundle stops, entries that wait for missing ones are published at the end.
         """
-        end_s = time.monotonic() + DRAIN_S
-        quiet_s = time.monotonic() + QUIET_S
+        end_s = time.monotonic() + shutdown.JOURNAL_DRAIN_S
+        quiet_s = time.monotonic() + shutdown.JOURNAL_IDLE_S
         while time.monotonic() < min(end_s, quiet_s):
             if self.turn():
-                quiet_s = time.monotonic() + QUIET_S
+                quiet_s = time.monotonic() + shutdown.JOURNAL_IDLE_S
             self._node.beat()
-            self._node.wait(QUIET_S / 5)
+            self._node.wait(shutdown.JOURNAL_IDLE_S / 5)
         if shutdown.is_bundle_stopping(self._node.settings.runtime_dir):
             self._sequencer.expire_missing()
             self.turn()

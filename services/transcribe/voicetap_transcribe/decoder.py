@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from voicetap.messages import Job, Purpose
+from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
@@ -18,7 +19,6 @@ from .engines.base import Engine, ModelUnavailable, Options, Preempted, Result
 
 NICE = 5  # of the decoding threads, so that they do not delay heartbeats and audio of any process
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
-CLOSE_S = 0.2
 IDLE_RELEASE_S = 5.0  # without a job, until freed memory is returned to the kernel
 
 log = logging.getLogger("decoder")
@@ -87,7 +87,7 @@ class Decoder:
     def __exit__(self, *exc: object) -> None:
         self._closing.set()
         self._jobs.put(None)
-        self._thread.join(CLOSE_S)
+        self._thread.join(shutdown.DECODER_CLOSE_S)
         if not self.is_stuck:  # a stuck thread may still write to the descriptor
             os.close(self.fd)
 

@@ -17,6 +17,7 @@ from voicetap.messages import (
     ServiceState,
     WorkerReport,
 )
+from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import TranscribeSettings
@@ -38,8 +39,6 @@ from .results import PreviousUtterances, build_failed, build_final, build_hypoth
 TURN_S = 0.2  # of the loop while draining
 REPORT_S = 0.2  # while it holds jobs or results: reports renew their lease
 REPORT_IDLE_S = 0.5
-DRAIN_DECODE_S = 3.0  # supervisord's stopwaitsecs is shorter; but when the bundle stops, vad has waited before
-DRAIN_COMMIT_S = 1.0
 
 log = logging.getLogger("worker")
 
@@ -216,10 +215,10 @@ class WorkerService:
         self._queue.drop_waiting()
         if not self._queue.is_final_decoding:
             self._decoder.preempt()
-        decode_until_s = time.monotonic() + DRAIN_DECODE_S
+        decode_until_s = time.monotonic() + shutdown.WORKER_DECODE_S
         while self._queue.is_final_decoding and time.monotonic() < decode_until_s:
             self._drain_turn()
-        commit_until_s = time.monotonic() + DRAIN_COMMIT_S
+        commit_until_s = time.monotonic() + shutdown.WORKER_COMMIT_S
         while self._queue.uncommitted and time.monotonic() < commit_until_s:
             self._drain_turn()
         self._report()

@@ -1,6 +1,6 @@
-"""`python -m voicetap_vad`: finds speech in the frames and hands each utterance to a transcriber.
+"""`python -m voicetap_vad`: finds speech in the frames and sends each utterance to a transcriber.
 
-With `--cuts` it prints the cut lists there are as JSON instead, for `voicetap audit`.
+With `--segments` it prints the segment stores as JSON instead, for `voicetap audit`.
 """
 
 import argparse
@@ -20,29 +20,29 @@ log = logging.getLogger("vad")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="voicetap_vad", description=__doc__)
-    parser.add_argument("--cuts", action="store_true", help="print the cut lists as JSON")
-    if parser.parse_args().cuts:
-        print_cuts()
+    parser.add_argument("--segments", action="store_true", help="print the segment stores as JSON")
+    if parser.parse_args().segments:
+        print_segments()
     else:
-        run("vad", listen)
+        run("vad", run_service)
 
 
-def listen(settings: Settings) -> None:
+def run_service(settings: Settings) -> None:
     from .service import Service
 
     with Node("vad", settings) as node, ExitStack() as stack:
         try:
             Service(node, stack).run()
-        except sqlite3.OperationalError as error:  # restarted, it goes on where the list ends
-            log.error("cut list in %s: %s; is the disk full?", settings.runtime_dir, error)
+        except sqlite3.OperationalError as error:  # supervisord restarts it, and it resumes at the checkpoints
+            log.error("segment store in %s: %s; is the disk full?", settings.runtime_dir, error)
             sys.exit(1)
 
 
-def print_cuts() -> None:
-    from .cutlist import look_at_all
+def print_segments() -> None:
+    from .segment_store import read_all
 
-    cuts = look_at_all(Path(config.load().runtime_dir))
-    print(json.dumps(cuts))  # noqa: T201  the command's answer
+    stores = read_all(Path(config.load().runtime_dir))
+    print(json.dumps(stores))  # noqa: T201  the command's output
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cuts a stream into utterances: speech probabilities in, starts and ends out.
+"""Cuts a stream into utterances: speech probabilities in, starts and ends out. Pure.
 
 Every timer counts samples of the stream, so a slow or stalled process cuts exactly as a fast one. Spans are
 whole frames, and no frame is in two of them.
@@ -9,21 +9,21 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, CutReason
 from voicetap.settings import VadSettings
 
-from .endpoint import Endpoint
+from .endpointing import Endpointer
 
-BREATH_MS = 96  # the pause that ends an utterance which is already long
-SHRINK_S = 2.0  # how long beyond the soft limit it takes until a breath is enough
-SEARCH_S = 7.0  # how far back from the hard limit the least speechy point is looked for
-GUARD_S = 0.5  # but not in the newest sound: what follows it is not known yet
+BREATH_MS = 96  # the pause that ends an utterance beyond the soft limit
+SHRINK_S = 2.0  # beyond the soft limit, over which the required pause shrinks to a breath
+SEARCH_S = 7.0  # how far before the hard limit the search for the least speech-like point begins
+GUARD_S = 0.5  # excluded from that search: the newest sound, whose continuation is not known yet
 SMOOTH_FRAMES = 2  # on either side
-MIN_PAUSE_MS = 96  # shorter ones are inside of words
+MIN_PAUSE_MS = 96  # shorter ones lie within words
 
 
-class Scored(NamedTuple):
-    """One frame as the segmenter sees it."""
+class ScoredFrame(NamedTuple):
+    """One frame with its speech probability."""
 
     seq: int
     position: int
@@ -35,10 +35,10 @@ class Scored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Started:
+class UtteranceStarted:
     """An utterance began with frame `first_seq`, pre-roll included; its speech with `onset_seq`.
 
-    `continues`: it is the rest of one that was cut in the middle; that is no noise, however short.
+    `continues`: it is the rest of an utterance cut in the middle of speech, so even a short one is speech.
     """
 
     first_seq: int
@@ -47,8 +47,8 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The utterance is `first_seq` to `last_seq`, both included. `reason` is a Job's cut_reason."""
+class UtteranceEnded:
+    """The utterance is `first_seq` to `last_seq`, both included. `reason` is a CutReason."""
 
     first_seq: int
     last_seq: int
@@ -56,16 +56,16 @@ class Ended:
     too_short: bool
 
 
-Event = Started | Ended
+SegmentEvent = UtteranceStarted | UtteranceEnded
 
 
 @dataclass
-class _Utterance:
+class _OpenUtterance:
     first_seq: int
     onset_seq: int
     min_speech_frames: int
-    frames: list[Scored] = field(default_factory=list)
-    speaking: bool = False
+    frames: list[ScoredFrame] = field(default_factory=list)
+    is_speaking: bool = False
     speech_frames: int = 0
     speech_end: int = 0
 
@@ -74,36 +74,36 @@ class _Utterance:
         """Samples since the last speech."""
         return self.frames[-1].end - self.speech_end if self.frames else 0
 
-    def kept(self, tail: int) -> int:
-        """How many frames a cut keeps that is made in this pause."""
-        return bisect_right(self.frames, self.speech_end + tail, key=lambda frame: frame.end)
+    def kept_frames(self, padding: int) -> int:
+        """The number of frames in the segment if the utterance ends in the current pause."""
+        return bisect_right(self.frames, self.speech_end + padding, key=lambda frame: frame.end)
 
-    def hear(self, frame: Scored, threshold: float) -> None:
+    def add(self, frame: ScoredFrame, threshold: float) -> None:
         self.frames.append(frame)
-        self.speaking = frame.probability >= threshold
-        self.speech_frames += self.speaking
-        if self.speaking or frame.seq <= self.onset_seq:  # no endpoint before the onset
+        self.is_speaking = frame.probability >= threshold
+        self.speech_frames += self.is_speaking
+        if self.is_speaking or frame.seq <= self.onset_seq:  # no endpoint before the onset
             self.speech_end = frame.end
 
 
 class Segmenter:
-    """One stream. Feed every frame in order; `close` where it breaks off."""
+    """One stream. Call `on_frame` for every frame in order, and `close` where the stream breaks off."""
 
     def __init__(self, settings: VadSettings):
         self._threshold, self._release = settings.threshold, settings.release_threshold
         self._onset_frames = max(1, _frames(settings.onset_ms))
         self._pre_roll_frames = _frames(settings.pre_roll_ms)
         self._min_speech_frames = -(-_samples(settings.min_speech_ms) // FRAME_SAMPLES)
-        self.endpoint = Endpoint(settings)
-        self._breath = min(_samples(BREATH_MS), self.endpoint.length)
-        self._tail = _samples(settings.speech_pad_ms)
-        self._pause = max(_samples(MIN_PAUSE_MS), self._tail - FRAME_SAMPLES + 1)  # then one more frame is too many
-        self._soft = _samples(settings.max_utterance_soft_s * 1000)
-        self._hard = _samples(settings.max_utterance_s * 1000)
-        self._recent: deque[Scored] = deque()  # may become pre-roll; never reaches into the last cut
-        self._run_frames = 0
-        self._open: _Utterance | None = None
-        self._ended: int | None = None  # where the last speech did, if it was a pause that ended it
+        self.endpointer = Endpointer(settings)
+        self._breath = min(_samples(BREATH_MS), self.endpointer.length)
+        self._padding = _samples(settings.speech_pad_ms)
+        self._min_pause = max(_samples(MIN_PAUSE_MS), self._padding - FRAME_SAMPLES + 1)  # the padding is complete then
+        self._soft_limit = _samples(settings.max_utterance_soft_s * 1000)
+        self._hard_limit = _samples(settings.max_utterance_s * 1000)
+        self._recent: deque[ScoredFrame] = deque()  # may become pre-roll; never reaches into the last segment
+        self._onset_run = 0  # speech frames in a row
+        self._open: _OpenUtterance | None = None
+        self._speech_end: int | None = None  # of the last utterance, if a pause ended it
 
     @property
     def is_open(self) -> bool:
@@ -111,125 +111,130 @@ class Segmenter:
 
     @property
     def is_quiet(self) -> bool:
-        """Nobody speaks, or seems to begin."""
-        return not self._open and not self._run_frames
+        """No utterance is open, and no onset is pending."""
+        return not self._open and not self._onset_run
 
     @property
     def is_speaking(self) -> bool:
-        return self._open is not None and self._open.speaking
+        return self._open is not None and self._open.is_speaking
 
     @property
     def pause(self) -> tuple[int, int] | None:
-        """First and last frame of the cut there will be if this pause is the end; none before all of them are here."""
+        """First and last frame of the segment if the current pause is the end.
+
+        None until all these frames have arrived.
+        """
         utterance = self._open
-        if not utterance or utterance.speaking or utterance.silence < self._pause:
+        if not utterance or utterance.is_speaking or utterance.silence < self._min_pause:
             return None
         if utterance.speech_frames < utterance.min_speech_frames:
             return None
-        return utterance.first_seq, utterance.frames[utterance.kept(self._tail) - 1].seq
+        return utterance.first_seq, utterance.frames[utterance.kept_frames(self._padding) - 1].seq
 
     @property
-    def ends_in(self) -> float:
-        """Samples of silence until this pause may be the end, at the soonest."""
+    def samples_to_endpoint(self) -> float:
+        """Further silence after which the current pause may be the endpoint, at the earliest."""
         length = self._open.frames[-1].end - self._open.frames[0].position
-        return min(self.endpoint.soonest, self._required_silence(length)) - self._open.silence
+        return min(self.endpointer.shortest, self._required_silence(length)) - self._open.silence
 
     @property
-    def oldest(self) -> Scored | None:
-        """The oldest frame that may still be part of an utterance."""
+    def oldest(self) -> ScoredFrame | None:
+        """The oldest frame that may still become part of an utterance."""
         frames = self._open.frames if self._open else self._recent
         return frames[0] if frames else None
 
-    def resume(self, started: Started) -> None:
-        """Goes on with an utterance that was announced before a restart: feed it from `first_seq` on."""
+    def restore(self, started: UtteranceStarted) -> None:
+        """Reopens an utterance announced before a restart: pass its frames to `on_frame` from `first_seq` on."""
         min_speech_frames = 1 if started.continues else self._min_speech_frames
-        self._open = _Utterance(started.first_seq, started.onset_seq, min_speech_frames)
+        self._open = _OpenUtterance(started.first_seq, started.onset_seq, min_speech_frames)
 
-    def feed(self, frame: Scored) -> list[Event]:
-        return self._follow(self._open, frame) if self._open else self._listen(frame)
+    def on_frame(self, frame: ScoredFrame) -> list[SegmentEvent]:
+        return self._extend(self._open, frame) if self._open else self._detect_onset(frame)
 
-    def go_on(self, frames: list[Scored]) -> list[Event]:
-        """They follow without a hole on an utterance that was cut in the middle: its rest."""
-        return self._start(Started(frames[0].seq, frames[0].seq, continues=True), frames)
+    def continue_speech(self, frames: list[ScoredFrame]) -> list[SegmentEvent]:
+        """Starts the rest of an utterance cut in the middle of speech; `frames` follow it without a hole."""
+        return self._start(UtteranceStarted(frames[0].seq, frames[0].seq, continues=True), frames)
 
-    def close(self, reason: str) -> list[Event]:
-        """The stream breaks off here: ends the open utterance, forgets what was before."""
+    def close(self, reason: str) -> list[SegmentEvent]:
+        """The stream breaks off here: ends the open utterance and drops the pre-roll."""
         events = self._end(self._open, len(self._open.frames), reason) if self._open and self._open.frames else []
         self._open = None
         self._recent.clear()
-        self._run_frames = 0
+        self._onset_run = 0
         return events
 
-    def _listen(self, frame: Scored) -> list[Event]:
+    def _detect_onset(self, frame: ScoredFrame) -> list[SegmentEvent]:
         self._recent.append(frame)
-        speech = frame.probability >= (self._release if self._run_frames else self._threshold)
-        self._run_frames = self._run_frames + 1 if speech else 0
-        while len(self._recent) > self._pre_roll_frames + self._run_frames:
+        is_speech = frame.probability >= (self._release if self._onset_run else self._threshold)
+        self._onset_run = self._onset_run + 1 if is_speech else 0
+        while len(self._recent) > self._pre_roll_frames + self._onset_run:
             self._recent.popleft()
-        if self._run_frames < self._onset_frames:
+        if self._onset_run < self._onset_frames:
             return []
         frames = list(self._recent)
-        onset = frames[-self._run_frames]
-        if self._ended is not None:
-            self.endpoint.go_on(onset.position - self._ended)  # if that was too short for an end, it is known now
-        return self._start(Started(frames[0].seq, onset.seq, continues=False), frames)
+        onset = frames[-self._onset_run]
+        if self._speech_end is not None:
+            self.endpointer.on_speech_resumed(onset.position - self._speech_end)
+        return self._start(UtteranceStarted(frames[0].seq, onset.seq, continues=False), frames)
 
-    def _start(self, started: Started, frames: list[Scored]) -> list[Event]:
+    def _start(self, started: UtteranceStarted, frames: list[ScoredFrame]) -> list[SegmentEvent]:
         self._recent.clear()
-        self._run_frames = 0
-        self.resume(started)
-        return [started, *self._feed_all(frames)]
+        self._onset_run = 0
+        self.restore(started)
+        return [started, *self._on_frames(frames)]
 
-    def _follow(self, utterance: _Utterance, frame: Scored) -> list[Event]:
-        before = utterance.silence
-        utterance.hear(frame, self._release if utterance.speaking else self._threshold)
-        if utterance.speaking and before >= _samples(MIN_PAUSE_MS):
-            self.endpoint.go_on(before)
+    def _extend(self, utterance: _OpenUtterance, frame: ScoredFrame) -> list[SegmentEvent]:
+        silence_before = utterance.silence
+        utterance.add(frame, self._release if utterance.is_speaking else self._threshold)
+        if utterance.is_speaking and silence_before >= _samples(MIN_PAUSE_MS):
+            self.endpointer.on_speech_resumed(silence_before)
         silence = utterance.silence
         length = frame.end - utterance.frames[0].position
         if silence >= self._required_silence(length):
-            kept = utterance.kept(self._tail)
+            kept = utterance.kept_frames(self._padding)
             rest = utterance.frames[kept:]
-            events = self._end(utterance, kept, "silence" if silence >= self.endpoint.length else "soft_limit")
-            self._ended = utterance.speech_end
-            return events + self._feed_all(rest)
-        return self._split(utterance) if length >= self._hard else []
+            is_endpoint = silence >= self.endpointer.length
+            events = self._end(utterance, kept, CutReason.SILENCE if is_endpoint else CutReason.SOFT_LIMIT)
+            self._speech_end = utterance.speech_end
+            return events + self._on_frames(rest)
+        return self._split(utterance) if length >= self._hard_limit else []
 
     def _required_silence(self, length: int) -> float:
-        beyond = max(0, length - self._soft) / _samples(SHRINK_S * 1000)
-        return max(self._breath, self.endpoint.length * (1 - beyond))
+        excess = max(0, length - self._soft_limit) / _samples(SHRINK_S * 1000)
+        return max(self._breath, self.endpointer.length * (1 - excess))
 
-    def _split(self, utterance: _Utterance) -> list[Event]:
-        """At the hard limit: the rest is the beginning of the next utterance."""
-        kept = self._least_speechy(utterance.frames) + 1
+    def _split(self, utterance: _OpenUtterance) -> list[SegmentEvent]:
+        """Cuts at the hard limit: the rest begins the next utterance."""
+        kept = self._least_speech_like(utterance.frames) + 1
         rest = utterance.frames[kept:]
-        events = self._end(utterance, kept, "hard_limit")
-        return events + (self.go_on(rest) if rest else [])
+        events = self._end(utterance, kept, CutReason.HARD_LIMIT)
+        return events + (self.continue_speech(rest) if rest else [])
 
-    def _least_speechy(self, frames: list[Scored]) -> int:
+    def _least_speech_like(self, frames: list[ScoredFrame]) -> int:
         """The index of the frame to cut after."""
         lengths = [frame.end - frames[0].position for frame in frames]
-        earliest = self._hard - min(_samples(SEARCH_S * 1000), self._hard // 2)
-        latest = self._hard - min(_samples(GUARD_S * 1000), self._hard // 8)
-        places = [index for index, length in enumerate(lengths) if earliest <= length <= latest]
-        if not places:  # a gap where they would be
-            return max(index for index, length in enumerate(lengths) if length <= self._hard)
-        return min(places, key=lambda index: (_smoothed(frames, index), -index))
+        earliest = self._hard_limit - min(_samples(SEARCH_S * 1000), self._hard_limit // 2)
+        latest = self._hard_limit - min(_samples(GUARD_S * 1000), self._hard_limit // 8)
+        candidates = [index for index, length in enumerate(lengths) if earliest <= length <= latest]
+        if not candidates:  # the whole range is a gap
+            return max(index for index, length in enumerate(lengths) if length <= self._hard_limit)
+        return min(candidates, key=lambda index: (_smoothed(frames, index), -index))
 
-    def _end(self, utterance: _Utterance, kept: int, reason: str) -> list[Event]:
-        self._open = self._ended = None
-        self.endpoint.reset()
-        needed_frames = 1 if reason == "source_lost" else utterance.min_speech_frames  # how much was lost nobody knows
-        too_short = utterance.speech_frames < needed_frames
-        return [Ended(utterance.first_seq, utterance.frames[kept - 1].seq, reason, too_short)]
+    def _end(self, utterance: _OpenUtterance, kept: int, reason: str) -> list[SegmentEvent]:
+        self._open = self._speech_end = None
+        self.endpointer.reset()
+        # where the source was lost, an unknown part of the speech is missing
+        required_frames = 1 if reason == CutReason.SOURCE_LOST else utterance.min_speech_frames
+        too_short = utterance.speech_frames < required_frames
+        return [UtteranceEnded(utterance.first_seq, utterance.frames[kept - 1].seq, reason, too_short)]
 
-    def _feed_all(self, frames: list[Scored]) -> list[Event]:
-        return [event for frame in frames for event in self.feed(frame)]
+    def _on_frames(self, frames: list[ScoredFrame]) -> list[SegmentEvent]:
+        return [event for frame in frames for event in self.on_frame(frame)]
 
 
-def _smoothed(frames: list[Scored], index: int) -> float:
-    around = frames[max(0, index - SMOOTH_FRAMES) : index + SMOOTH_FRAMES + 1]
-    return sum(frame.probability for frame in around) / len(around)
+def _smoothed(frames: list[ScoredFrame], index: int) -> float:
+    window = frames[max(0, index - SMOOTH_FRAMES) : index + SMOOTH_FRAMES + 1]
+    return sum(frame.probability for frame in window) / len(window)
 
 
 def _samples(ms: float) -> int:

@@ -1,4 +1,4 @@
-"""The vad service on the bus: hears capture, the workers and journal, and sends what comes of it."""
+"""The vad service on the bus: receives from capture, the workers and journal; sends jobs and entries."""
 
 import logging
 import re
@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from voicetap import links, sources
+from voicetap import links, source_spec
 from voicetap.codec import UtteranceId
 from voicetap.messages import (
     FRAME_NS,
+    AudioHead,
     AudioProgress,
     Failed,
     Final,
@@ -20,6 +21,9 @@ from voicetap.messages import (
     Job,
     JournalHead,
     ReplayRequest,
+    ServiceState,
+    SourceState,
+    SourceStatus,
     SpeechStarted,
     SpeechStopped,
     Status,
@@ -28,47 +32,42 @@ from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import Node
 
-from . import outbox, silero
-from .cutlist import CutList
-from .delivery import Delivery
-from .guessing import Guessing
-from .listener import GATHER_FRAMES, Listener
-from .numbers import Numbers
-from .pace import Pace
+from . import silero
+from .dispatcher import JOURNAL_TIMEOUT_S, Dispatcher, Outbox
+from .segment_store import SegmentStore
+from .source_tracker import BATCH_FRAMES, SourceTracker, UtteranceNumbers
+from .speculation import SpeculationBudget, Speculator
 
-GATHER_S = GATHER_FRAMES * FRAME_NS / 1e9 + 0.002  # until so many more are here
-TURN_S = 0.05  # the longest wait: leases and requests have deadlines
-STATE_S = 0.1
-STOPPING_PATIENCE_S = 0.3  # for capture to say that it was stopped too
-DRAIN_S = 2.4  # of the 5 s in which the whole bundle stops
-GIVE_UP_S = 0.3  # for journal to hear of what has no text by then
-_WORKER = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
+BATCH_S = BATCH_FRAMES * FRAME_NS / 1e9 + 0.002  # until a batch of frames has arrived
+MAX_WAIT_S = 0.05  # leases and requests have deadlines
+STATES_S = 0.1
+_WORKER_NAME = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
 
 log = logging.getLogger("vad")
 
 
 class Service:
-    """All sources, one outbox. Everything is noted in the cut lists before it is sent."""
+    """All sources and one outbox. Everything is committed to the segment stores before it is sent."""
 
     def __init__(self, node: Node, stack: ExitStack):
-        settings, names = node.settings, [source.name for source in sources.parse_all(node.settings)]
+        settings, names = node.settings, [source.name for source in source_spec.parse_all(node.settings)]
+        vad = settings.vad
         self._node = node
         session = silero.load(silero.model_path())
-        self._cuts = {name: CutList(Path(settings.runtime_dir, f"cuts-{name}.sqlite")) for name in names}
-        for cuts in self._cuts.values():
-            stack.callback(cuts.close)
-        self._listeners = {
-            name: Listener(name, node.name, self._cuts[name], silero.Silero(session), settings.vad) for name in names
+        self._stores = {name: SegmentStore(Path(settings.runtime_dir, f"cuts-{name}.sqlite")) for name in names}
+        for store in self._stores.values():
+            stack.callback(store.close)
+        self._trackers = {
+            name: SourceTracker(name, node.name, self._stores[name], silero.Silero(session), vad) for name in names
         }
         self._started_s = time.monotonic()
-        vad = settings.vad
-        self._outbox = outbox.Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
-        self._delivery = Delivery(node, self._outbox, self._cuts)
-        pace = Pace(vad.interim_share if vad.interims else 0.0)
-        self._guessing = Guessing(self._listeners.values(), self._delivery, pace)
-        self._announced = dict.fromkeys(names, ("live", ""))
+        self._outbox = Outbox(vad.lease_s, vad.max_attempts, settings.capture.ring_s, self._started_s)
+        self._dispatcher = Dispatcher(node, self._outbox, self._stores)
+        budget = SpeculationBudget(vad.interim_share if vad.interims else 0.0)
+        self._speculator = Speculator(self._trackers.values(), self._dispatcher, budget)
+        self._published_states = dict.fromkeys(names, (str(SourceStatus.LIVE), ""))
         self._states_s = 0.0
-        self._ending_s: float | None = None  # since when all of the box ends
+        self._bundle_stopping_s: float | None = None
         self._connect(names)
 
     def _connect(self, names: list[str]) -> None:
@@ -83,158 +82,179 @@ class Service:
 
     def run(self) -> None:
         node = self._node
-        node.state = "ready"
+        node.state = ServiceState.READY
         while node.alive():
-            if (rest_s := self.rest_s()) > 0:
-                node.sleep(rest_s)
+            if (sleep_s := self.sleep_s()) > 0:
+                node.sleep(sleep_s)
             else:
                 node.wait(self.wait_s())
-            self.turn()
+            self.step()
         self.drain()
 
     def wait_s(self) -> float:
-        """How long to wait at most for something to do."""
-        return 0 if any(listener.is_behind for listener in self._listeners.values()) else TURN_S
+        """How long to wait for messages at most."""
+        return 0 if any(tracker.is_behind for tracker in self._trackers.values()) else MAX_WAIT_S
 
-    def rest_s(self) -> float:
-        """While nobody speaks, frames gather: woken by each, the model never finds its weights in the cache."""
-        listeners = self._listeners.values()
-        if not (self._outbox.is_empty and all(listener.is_quiet for listener in listeners)):
+    def sleep_s(self) -> float:
+        """How long to sleep in silence while frames accumulate: run frame by frame, the model has cold caches."""
+        trackers = self._trackers.values()
+        if not (self._outbox.is_empty and all(tracker.is_quiet for tracker in trackers)):
             return 0.0
-        captured_ns = max(listener.captured_ns for listener in listeners)
-        return min(GATHER_S, (captured_ns - time.monotonic_ns()) / 1e9 + GATHER_S)
+        captured_ns = max(tracker.captured_ns for tracker in trackers)
+        return min(BATCH_S, (captured_ns - time.monotonic_ns()) / 1e9 + BATCH_S)
 
-    def turn(self) -> None:
-        """Everything that can be done now, bounded."""
+    def step(self) -> None:
+        """Does everything that can be done now, bounded."""
         now_s = time.monotonic()
-        self._hear_journal(now_s)
+        self._on_commits(now_s)
+        self._on_reports(now_s)
+        if not self._is_recovering(now_s):
+            for name, tracker in self._trackers.items():
+                self._step_source(name, tracker, now_s)
+        self._dispatcher.step(None, now_s)
+        self._speculator.step(now_s)
+        if now_s - self._states_s >= STATES_S:
+            self._states_s = now_s
+            self._update_states()
+            self._check_bundle_stopping(now_s)
+
+    def _on_commits(self, now_s: float) -> None:
+        for message in self._commits:
+            self._dispatcher.step(message, now_s)
+            if isinstance(message, JournalHead):
+                self._on_journal_head(message)
+            else:
+                self._on_committed(message.utterance_id, message.utterance_id.number)
+                failpoint("vad.commit.received")
+
+    def _on_journal_head(self, head: JournalHead) -> None:
+        self._speculator.is_tapped = head.interims_wanted
+        for last in head.committed:
+            self._on_committed(last._replace(number=1), last.number)
+            self._numbers_of(last).record_committed(last)
+        for highest in head.highest:
+            self._numbers_of(highest).record(highest)
+
+    def _on_reports(self, now_s: float) -> None:
         for report in self._workers:
             if isinstance(report, Hypothesis):
-                self._guessing.hear(report)
-            elif _WORKER.fullmatch(report.worker):
-                self._delivery.step(report, now_s)
+                self._speculator.on_hypothesis(report)
+            elif _WORKER_NAME.fullmatch(report.worker):
+                self._dispatcher.step(report, now_s)
                 for id_ in report.holding:
-                    self._numbers_of(id_).learn(id_)
-        if not self._waits_for_others(now_s):
-            for name, listener in self._listeners.items():
-                self._listen(name, listener, now_s)
-        self._delivery.step(None, now_s)
-        self._guessing.turn(now_s)
-        if now_s - self._states_s >= STATE_S:
-            self._states_s = now_s
-            self._show_states()
-            self._look_for_the_end(now_s)
+                    self._numbers_of(id_).record(id_)
 
-    def _hear_journal(self, now_s: float) -> None:
-        for message in self._commits:
-            self._delivery.step(message, now_s)
-            if isinstance(message, JournalHead):
-                self._guessing.is_tapped = message.interims_wanted
-                for known in message.committed:
-                    self._forget(known._replace(number=1), known.number)
-                    self._numbers_of(known).learn_committed(known)
-                for known in message.highest:
-                    self._numbers_of(known).learn(known)
-            else:
-                self._forget(message.utterance_id, message.utterance_id.number)
-                failpoint("vad.commit.heard")
+    def _on_committed(self, first: UtteranceId, last: int) -> None:
+        if tracker := self._trackers.get(first.source):
+            tracker.on_committed(first, last)
 
-    def _forget(self, first: UtteranceId, last: int) -> None:
-        if listener := self._listeners.get(first.source):
-            listener.forget(first, last)
+    def _numbers_of(self, id_: UtteranceId) -> UtteranceNumbers:
+        tracker = self._trackers.get(id_.source)
+        return tracker.numbers if tracker else UtteranceNumbers()  # of a source that was removed from the settings
 
-    def _numbers_of(self, id_: UtteranceId) -> Numbers:
-        listener = self._listeners.get(id_.source)
-        return listener.numbers if listener else Numbers()  # of a source that is not ours any more
+    def _is_recovering(self, now_s: float) -> bool:
+        """Whether to wait for peers: a new store may be a lost one, and then only they have the numbers in use.
 
-    def _waits_for_others(self, now_s: float) -> bool:
-        """An empty cut list may be a lost one: then only journal and the workers know which numbers were given.
-
-        Without journal nothing can be published anyway, and what is said meanwhile is in the ring.
+        Without journal nothing can be published anyway, and the ring keeps the frames meanwhile.
         """
-        is_new = any(cuts.is_new for cuts in self._cuts.values())
-        is_lost = any(listener.numbers for listener in self._listeners.values())
-        patient = now_s - self._started_s < outbox.JOURNAL_PATIENCE_S
-        return is_new and (not self._outbox.journal_heard or (is_lost and patient))
+        is_new = any(store.is_new for store in self._stores.values())
+        is_lost = any(tracker.numbers for tracker in self._trackers.values())
+        is_starting = now_s - self._started_s < JOURNAL_TIMEOUT_S
+        return is_new and (not self._outbox.has_journal_head or (is_lost and is_starting))
 
-    def _listen(self, name: str, listener: Listener, now_s: float) -> None:
+    def _step_source(self, name: str, tracker: SourceTracker, now_s: float) -> None:
         for message in self._audio[name]:
-            if message.source == name:
-                self._send(listener.hear(message, now_s), now_s)
-        self._send(listener.turn(now_s), now_s)
+            if message.source != name:
+                continue
+            if isinstance(message, AudioHead):
+                self._send(tracker.on_head(message, now_s), now_s)
+            else:
+                tracker.on_frame(message)
+        self._send(tracker.step(now_s), now_s)
 
     def _send(self, messages: Iterable[object], now_s: float) -> None:
         for message in messages:
             match message:
                 case Job() | Final() | Failed() | Gap():
-                    failpoint("vad.cut.committed")
-                    self._delivery.step(message, now_s)
+                    failpoint("vad.segment.committed")
+                    self._dispatcher.step(message, now_s)
                 case SpeechStarted() | SpeechStopped():
-                    self._delivery.tell(message)
+                    self._dispatcher.publish(message)
                 case ReplayRequest() | AudioProgress():
                     self._replay[message.source].send(message)
 
-    def _look_for_the_end(self, now_s: float) -> None:
-        """supervise ends the box when we have said that nothing is owed any more."""
-        runtime_dir = self._node.settings.runtime_dir
-        if not shutdown.is_bundle_stopping(runtime_dir):
-            return
-        self._ending_s = self._ending_s or now_s
-        if all(state.state == "drained" for state in self._node.sources):
-            shutdown.mark_drained(runtime_dir)
-
-    def _show_states(self) -> None:
-        level = self._guessing.level(time.monotonic())
+    def _update_states(self) -> None:
+        level = self._speculator.level(time.monotonic())
         states = tuple(
-            replace(each.state(), interims=level, **self._outbox.counts(name)) for name, each in self._listeners.items()
+            replace(tracker.state(), interims=level, **self._outbox.counts(name))
+            for name, tracker in self._trackers.items()
         )
         self._node.sources = states
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
-            said = (state.state, state.detail if state.state == "live" else "")  # of a lost one it may change often
-            if state.stream and said != self._announced[state.source]:
-                self._announced[state.source] = said
-                log.info("%s is %s %s", state.source, state.state, state.detail)
-                news = {"state": state.state, "detail": state.detail}
-                self._delivery.tell(Status(source=state.source, wall_ns=time.time_ns(), **news))
+            self._publish_if_changed(state)
+
+    def _publish_if_changed(self, state: SourceState) -> None:
+        # the detail of a lost source may change often
+        published = (state.state, state.detail if state.state == SourceStatus.LIVE else "")
+        if not state.stream or published == self._published_states[state.source]:
+            return
+        self._published_states[state.source] = published
+        log.info("%s is %s %s", state.source, state.state, state.detail)
+        news = {"state": state.state, "detail": state.detail}
+        self._dispatcher.publish(Status(source=state.source, wall_ns=time.time_ns(), **news))
+
+    # ---- shutdown -----------------------------------------------------------------------------------
+
+    def _check_bundle_stopping(self, now_s: float) -> None:
+        """Signals supervise that everything is committed, so that it can end the stopping bundle."""
+        runtime_dir = self._node.settings.runtime_dir
+        if not shutdown.is_bundle_stopping(runtime_dir):
+            return
+        self._bundle_stopping_s = self._bundle_stopping_s or now_s
+        if all(state.state == SourceStatus.DRAINED for state in self._node.sources):
+            shutdown.mark_drained(runtime_dir)
 
     def drain(self) -> None:
-        """Told to stop. Where capture is stopping too, what was said is still delivered; else our successor goes on.
+        """After SIGTERM. If capture stops too, the open utterance is delivered; else a successor resumes it.
 
-        Where all of the box ends there will be none: then what has no text in time is given up, and that is said.
+        If the whole bundle stops there is no successor: what has no text in time is failed.
         """
         now_s = time.monotonic()
-        self._look_for_the_end(now_s)
-        is_last = self._ending_s is not None
-        listeners = self._listeners.values()
-        self._turn_while(lambda: not all(listener.is_over for listener in listeners), now_s + STOPPING_PATIENCE_S)
+        self._check_bundle_stopping(now_s)
+        is_last = self._bundle_stopping_s is not None
+        trackers = self._trackers.values()
+        self._step_while(lambda: not all(tracker.is_over for tracker in trackers), now_s + shutdown.VAD_SOURCES_S)
         if is_last:
-            self._end(listener for listener in listeners if not listener.is_over)
-        self._turn_while(self._is_delivering, (self._ending_s or now_s) + DRAIN_S)
+            self._close(tracker for tracker in trackers if not tracker.is_over)
+        self._step_while(self._is_delivering, (self._bundle_stopping_s or now_s) + shutdown.VAD_DRAIN_S)
         if is_last:
-            self._end(listener for listener in listeners if listener.state().state != "drained")
-            self._give_up()
-            self._turn_while(self._is_delivering, time.monotonic() + GIVE_UP_S)
-        self._show_states()
-        self._look_for_the_end(now_s)
+            self._close(tracker for tracker in trackers if not self._is_drained(tracker))
+            self._fail_pending()
+            self._step_while(self._is_delivering, time.monotonic() + shutdown.VAD_FAIL_S)
+        self._update_states()
+        self._check_bundle_stopping(now_s)
         self._node.beat_now()
 
-    def _turn_while(self, question: Callable[[], bool], deadline_s: float) -> None:
-        while time.monotonic() < deadline_s and question():
+    def _step_while(self, is_needed: Callable[[], bool], deadline_s: float) -> None:
+        while time.monotonic() < deadline_s and is_needed():
             self._node.wait(self.wait_s())
-            self.turn()
+            self.step()
             self._node.beat()
 
     def _is_delivering(self) -> bool:
-        """Whether something of what was heard to its end is not committed yet."""
-        return any(listener.is_over and listener.state().state != "drained" for listener in self._listeners.values())
+        """Whether something of a source that is over is not committed yet."""
+        return any(tracker.is_over and not self._is_drained(tracker) for tracker in self._trackers.values())
 
-    def _end(self, listeners: Iterable[Listener]) -> None:
-        for listener in listeners:
-            self._send(listener.end(), time.monotonic())
+    def _is_drained(self, tracker: SourceTracker) -> bool:
+        return tracker.state().state == SourceStatus.DRAINED
 
-    def _give_up(self) -> None:
-        failed = [entry for listener in self._listeners.values() for entry in listener.give_up()]
+    def _close(self, trackers: Iterable[SourceTracker]) -> None:
+        for tracker in trackers:
+            self._send(tracker.close(), time.monotonic())
+
+    def _fail_pending(self) -> None:
+        failed = [entry for tracker in self._trackers.values() for entry in tracker.fail_pending()]
         if failed:
             log.warning("stopping: %d utterances were not transcribed", len(failed))
         self._send(failed, time.monotonic())

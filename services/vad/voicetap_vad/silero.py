@@ -1,6 +1,6 @@
-"""Silero's ONNX model: how much each frame sounds like speech. The only file that imports onnxruntime.
+"""Silero's ONNX model: the speech probability of each frame. The only file that imports onnxruntime.
 
-The package silero_vad is never imported, since that would need torch; it only brings the model file along.
+The package silero_vad is never imported, because it needs torch; it only supplies the model file.
 """
 
 import importlib.util
@@ -12,15 +12,15 @@ import onnxruntime
 from voicetap.errors import ConfigError
 from voicetap.messages import FRAME_SAMPLES
 
-CONTEXT_SAMPLES = 64  # of the frame before go in with each; fed frames alone, the model never fires, and says nothing
+CONTEXT_SAMPLES = 64  # of the preceding frame, prepended to each; without them the model never detects speech
 FULL_SCALE = 32768.0
-_FILE = "data/silero_vad_16k_sequence.onnx"  # judges as the others do, to the last bit, and many frames at a time
+_FILE = "data/silero_vad_16k_sequence.onnx"  # bit-identical to the one-frame models, and takes many frames per call
 _INPUTS, _OUTPUTS = ("input", "h", "c"), ("speech_probs", "hn", "cn")
 
 
 def model_path() -> Path:
-    """Where the model file is. Raises ConfigError."""
-    package = importlib.util.find_spec("silero_vad")  # finds the package, runs none of it
+    """The path of the model file. Raises ConfigError when it is not installed."""
+    package = importlib.util.find_spec("silero_vad")  # locates the package without importing it
     if not package or not package.submodule_search_locations:
         raise ConfigError("the package silero-vad is not installed: it brings the VAD model")
     path = Path(package.submodule_search_locations[0], _FILE)
@@ -30,7 +30,7 @@ def model_path() -> Path:
 
 
 def load(path: Path) -> onnxruntime.InferenceSession:
-    """The model, for any number of streams. Raises ConfigError when the file is not one."""
+    """An inference session that any number of streams can share. Raises ConfigError when the file is no model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning burns a core
@@ -42,19 +42,22 @@ def load(path: Path) -> onnxruntime.InferenceSession:
 
 
 class Silero:
-    """The model listening to one stream: its memory and context belong to that stream alone."""
+    """The model's recurrent state and context for one stream."""
 
     def __init__(self, session: onnxruntime.InferenceSession):
         self._session = session
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what was heard: what comes next does not follow on it."""
+        """Clears the state: the next frame does not follow the last one."""
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
         self._context = np.zeros((1, CONTEXT_SAMPLES), np.float32)
 
     def probabilities(self, pcm: bytes) -> list[float]:
-        """Of speech in each of these frames, which follow on the one before; together they cost less."""
+        """The speech probability of each frame in `pcm`: s16le, whole frames that follow the previous call's.
+
+        One call for many frames costs less than many calls.
+        """
         samples = np.frombuffer(pcm, "<i2").reshape(-1, FRAME_SAMPLES) / np.float32(FULL_SCALE)
         before = np.concatenate([self._context, samples[:-1, -CONTEXT_SAMPLES:]])
         self._context = samples[-1:, -CONTEXT_SAMPLES:]

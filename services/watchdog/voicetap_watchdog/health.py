@@ -1,6 +1,7 @@
-"""Whether the programs named work: `python -m voicetap_watchdog.health [PROGRAM…]` exits 0, or 1 with one line.
+"""Health check of a container: `python -m voicetap_watchdog.health [PROGRAM…]` exits 0, or 1 with one line.
 
-Fresh beats prove that the loops turn; a capture must also be taking in sound: its position moves.
+Every program must send heartbeats, which prove that its work loop runs; the position of a capture must increase, which
+proves that audio arrives.
 """
 
 import argparse
@@ -10,60 +11,60 @@ import time
 from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.errors import SettingsError
-from voicetap.messages import Heartbeat, SourceState
+from voicetap.messages import Heartbeat, ServiceState, SourceState, SourceStatus
 from voicetap.settings import Settings
 
-from .box import Box
+from .layout import BundleLayout
 
-LISTEN_S = 3.0  # six beats
+LISTEN_S = 3.0  # six heartbeats
 
 
-def problem_of(name: str, beats: list[Heartbeat]) -> str:
-    """What is wrong with the program that sent these beats in LISTEN_S; empty when nothing is."""
-    if len(beats) < 2 or beats[-1].boot_id != beats[0].boot_id:
-        return f"{name}: {len(beats)} heartbeats in {LISTEN_S:g} s"
-    first, last = beats[0], beats[-1]
-    if last.state == "starting":
+def problem_of(name: str, heartbeats: list[Heartbeat]) -> str:
+    """The problem of a program that sent these heartbeats in LISTEN_S; empty when it has none."""
+    if len(heartbeats) < 2 or heartbeats[-1].boot_id != heartbeats[0].boot_id:
+        return f"{name}: {len(heartbeats)} heartbeats in {LISTEN_S:g} s"
+    first, last = heartbeats[0], heartbeats[-1]
+    if last.state == ServiceState.STARTING:
         return f"{name}: starting {last.detail}".rstrip()
     before = {state.source: state for state in first.sources}
     if last.service == "capture":
         for source in last.sources:
-            if problem := _problem_of_source(before.get(source.source, source), source):
+            if problem := _source_problem(before.get(source.source, source), source):
                 return f"{name}: {source.source} {problem}"
     return ""
 
 
-def _problem_of_source(before: SourceState, now: SourceState) -> str:
-    if now.state in ("ended", "drained"):
+def _source_problem(before: SourceState, now: SourceState) -> str:
+    if now.state in (SourceStatus.ENDED, SourceStatus.DRAINED):
         return ""
-    if now.state != "live":
+    if now.state != SourceStatus.LIVE:
         return f"is {now.state} {now.detail}".rstrip()
-    return "" if now.position_s > before.position_s else "hears nothing: its position does not move"
+    return "" if now.position_s > before.position_s else "receives no audio: its position does not increase"
 
 
-def listen(settings: Settings, names: tuple[str, ...]) -> dict[str, list[Heartbeat]]:
-    """The beats of these programs; returns as soon as all have proved to be well."""
-    heard: dict[str, list[Heartbeat]] = {name: [] for name in names}
+def collect_heartbeats(settings: Settings, names: tuple[str, ...]) -> dict[str, list[Heartbeat]]:
+    """The heartbeats of these programs in LISTEN_S, or until none has a problem."""
+    received: dict[str, list[Heartbeat]] = {name: [] for name in names}
     deadline_s = time.monotonic() + LISTEN_S
     with Bus("app", settings) as bus:
         receivers = [bus.receiver(links.HEARTBEAT.of(name)) for name in names]
-        while (left_s := deadline_s - time.monotonic()) > 0 and _problems(heard):
+        while (left_s := deadline_s - time.monotonic()) > 0 and _problems(received):
             bus.wait(left_s)
-            for beat in (beat for receiver in receivers for beat in receiver):
-                heard.get(beat.name, []).append(beat)
-    return heard
+            for heartbeat in (heartbeat for receiver in receivers for heartbeat in receiver):
+                received.get(heartbeat.name, []).append(heartbeat)
+    return received
 
 
-def _problems(heard: dict[str, list[Heartbeat]]) -> list[str]:
-    return [problem for name, beats in heard.items() if (problem := problem_of(name, beats))]
+def _problems(received: dict[str, list[Heartbeat]]) -> list[str]:
+    return [problem for name, heartbeats in received.items() if (problem := problem_of(name, heartbeats))]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="health", description=__doc__.partition("\n")[0])
-    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="only these, as a container runs them")
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="only these, as in a container")
     try:
-        box = Box(config.load(), tuple(parser.parse_args().programs))
-        problems = _problems(listen(box.settings, box.names()))
+        layout = BundleLayout(config.load(), tuple(parser.parse_args().programs))
+        problems = _problems(collect_heartbeats(layout.settings, layout.process_names()))
     except SettingsError as error:
         problems = [str(error)]
     if problems:

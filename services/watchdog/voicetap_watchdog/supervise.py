@@ -1,8 +1,8 @@
-"""The parent of everything: `python -m voicetap_watchdog.supervise [PROGRAM…]` runs until it is told to stop.
+"""The parent process of supervisord: `python -m voicetap_watchdog.supervise [PROGRAM…]` runs until a stop signal.
 
-Without a program it is a whole box; with one it is a container's share of it. It keeps supervisord running,
-which keeps the programs running; SIGTERM or Ctrl-C stops all in order, a second one at once. Afterwards nothing
-is left: no process, no socket, no file.
+Without arguments it runs a bundle, otherwise the programs of one container. It keeps supervisord running, which keeps
+the programs running. SIGTERM or Ctrl-C stops everything in order, a second one at once. Afterwards no process, socket
+or file is left.
 """
 
 import argparse
@@ -10,179 +10,208 @@ import contextlib
 import importlib.resources
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from enum import Enum, auto
 from pathlib import Path
 
 from voicetap import config, runtime_dir
 from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, SettingsError, Unavailable
-from voicetap.service import logs, restart_backoff, shutdown
+from voicetap.service import logs, restart_backoff
 from voicetap.service.locks import Lock
+from voicetap.service.shutdown import is_drained
 
-from .box import Box
-from .ending import POKE_S, Ending
-from .inbox import Inbox
-from .pulse import Pulse, Victim
-from .rpc import Process, Supervisord, Unreachable
+from .layout import BundleLayout
+from .shutdown import POLL_S, BundleShutdown
+from .supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
+from .watchdog_file import ExitMonitor, WatchdogFileReader
 
 TICK_S = 0.5
-ASK_S = 2.0  # between two questions to supervisord, when nothing happens
-FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed, and started again
-TOLD, REMOVED, LOST = "told", "removed", "lost"  # why it ends
+LIST_S = 2.0  # between two requests for supervisord's list, when nothing happens
+FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed and restarted
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logging.getLogger("supervise")
 
 
-class Supervise:
-    """supervisord as a child, until a signal comes in."""
+class StopReason(Enum):
+    SIGNAL = auto()
+    REMOVED = auto()  # the runtime directory, or its lock
+    PROGRAM_LOST = auto()  # a container's program cannot be restarted
 
-    def __init__(self, box: Box, lock: Lock, parent_pid: int, inbox: Inbox):
-        self._box = box
+
+class SignalPipe:
+    """Signals as bytes in a pipe.
+
+    sigtimedwait would be shorter, but after SIGSTOP and SIGCONT it reports signals that were never sent.
+    """
+
+    def __init__(self) -> None:
+        self._read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, timeout_s: float, *other_fds: int) -> bytes:
+        """The numbers of the signals received, after waiting at most `timeout_s` for one or for another descriptor."""
+        ready = select.select([self._read_fd, *other_fds], [], [], timeout_s)[0]
+        return os.read(self._read_fd, 64) if self._read_fd in ready else b""
+
+
+class SupervisordParent:
+    """Runs supervisord as a child until there is a reason to stop."""
+
+    def __init__(self, layout: BundleLayout, lock: Lock, parent_pid: int, signals: SignalPipe):
+        self._layout = layout
         self._lock = lock
-        self._inbox = inbox
+        self._signals = signals
         self._parent_pid = parent_pid
-        self._rpc = Supervisord(str(box.socket))
-        limits = box.settings.watchdog
-        self._pulse = Pulse(box.pulse, limits.heartbeat_timeout_s, limits.startup_timeout_s)
-        self._watchdog = Victim()
-        self._told = 0  # how often to stop
+        self._supervisord = SupervisordClient(str(layout.supervisord_socket))
+        limits = layout.settings.watchdog
+        timeouts_s = (limits.heartbeat_timeout_s, limits.startup_timeout_s)
+        self._watchdog_file = WatchdogFileReader(layout.watchdog_file, *timeouts_s)
+        self._watchdog_exit = ExitMonitor()
+        self._stop_signals = 0
         self._starts_s: list[float] = []
         self._child: subprocess.Popen | None = None
 
     @property
-    def is_done(self) -> bool:
-        """Whether everything that was heard is committed; who says twice to stop, or removes it, does not care."""
-        is_all_said = shutdown.is_drained(self._box.runtime_dir) or not self._box.has_heard()
-        return is_all_said or self._told > 1 or not self._lock.is_in_place()
+    def is_drained(self) -> bool:
+        """Whether no state needs to be kept: all is committed, or a second signal or the removal discards it."""
+        is_committed = is_drained(self._layout.runtime_dir) or not self._layout.has_audio()
+        return is_committed or self._stop_signals > 1 or not self._lock.is_in_place()
 
-    def run(self) -> str:
-        """Until everything has ended, in order; why it did."""
-        while not (reason := self._end_reason()):
+    def run(self) -> StopReason:
+        """Returns after an orderly stop."""
+        while not (reason := self._stop_reason()):
             self._start()
-            self._follow()
-            if not self._end_reason():
-                log.error("supervisord died: starting it again")
-        Ending(self._box, self._rpc, self._child, self._wait, lambda: self._told > 1).stop()
+            self._monitor()
+            if not self._stop_reason():
+                log.error("supervisord died: restarting it")
+        BundleShutdown(
+            self._layout, self._supervisord, self._child, self._wait, is_urgent=lambda: self._stop_signals > 1
+        ).run()
         return reason
 
-    def _end_reason(self) -> str:
-        if self._told:
-            return TOLD
+    def _stop_reason(self) -> StopReason | None:
+        if self._stop_signals:
+            return StopReason.SIGNAL
         if not self._lock.is_in_place():
-            return REMOVED
-        # a box goes on trying, and systemd hears no more from it; what is in a container nobody outside restarts
-        return LOST if self._box.programs and self._pulse.is_unwell else ""
+            return StopReason.REMOVED
+        # a bundle keeps trying, and systemd gets no more notifications; a container has to exit to be restarted
+        return StopReason.PROGRAM_LOST if self._layout.is_container and self._watchdog_file.is_unhealthy else None
 
     def _start(self) -> None:
         now_s = time.monotonic()
-        again_s = now_s + restart_backoff.wait_s(self._starts_s, now_s)
-        while time.monotonic() < again_s and not self._told:
-            self._wait(POKE_S)
+        start_s = now_s + restart_backoff.wait_s(self._starts_s, now_s)
+        while time.monotonic() < start_s and not self._stop_signals:
+            self._wait(POLL_S)
         self._starts_s = [*self._starts_s[-9:], time.monotonic()]
-        self._rearm()
+        self._reset_watchdog_timeout()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "voicetap_watchdog.supervisord", "-c", str(deploy() / "supervisord.conf")],
-            env=self._box.environment(os.environ, sys.executable),
-            process_group=0,  # Ctrl-C is for us, who pass it on in order
+            [sys.executable, "-m", "voicetap_watchdog.supervisord_main", "-c", str(deploy_dir() / "supervisord.conf")],
+            env=self._layout.environment(os.environ, sys.executable),
+            process_group=0,  # a terminal's Ctrl-C reaches this process alone, which stops the others in order
             stdin=subprocess.DEVNULL,
-            stdout=None if self._box.programs else subprocess.DEVNULL,
+            stdout=None if self._layout.is_container else subprocess.DEVNULL,
         )
 
-    def _follow(self) -> None:
-        """Until supervisord is dead or we are told to stop."""
-        answered_s, ask_s = time.monotonic(), 0.0
-        while self._child.poll() is None and not self._end_reason():
-            is_silent, is_dead = self._pulse.has_stopped(time.monotonic()), self._watchdog.is_dead()
-            with contextlib.suppress(*Unreachable):
-                if is_dead:
-                    self._rearm()
-                    self._rpc.poke()
-                if is_silent or is_dead or time.monotonic() >= ask_s:
-                    processes = self._rpc.processes()
+    def _monitor(self) -> None:
+        """Until supervisord has exited or there is a reason to stop."""
+        answered_s, list_s = time.monotonic(), 0.0
+        while self._child.poll() is None and not self._stop_reason():
+            is_stale, has_exited = self._watchdog_file.is_stale(time.monotonic()), self._watchdog_exit.has_exited()
+            with contextlib.suppress(*UNREACHABLE):
+                if has_exited:
+                    self._reset_watchdog_timeout()
+                    self._supervisord.wake()
+                if is_stale or has_exited or time.monotonic() >= list_s:
+                    processes = self._supervisord.processes()
                     answered_s = time.monotonic()
-                    # the first turn of its loop would wait a second before it starts anything
+                    # the first turn of its loop would sleep a second before it starts anything
                     is_starting = any(process.state == "STOPPED" for process in processes)
-                    ask_s = answered_s + (0 if is_starting else ASK_S)
-                    self._watch_the_watchdog(processes, is_silent)
+                    list_s = answered_s + (0 if is_starting else LIST_S)
+                    self._check_watchdog(processes, is_stale)
             if time.monotonic() - answered_s > FROZEN_S:
                 log.error("supervisord does not answer: killing it")
                 self._child.kill()
-            self._wait(TICK_S if time.monotonic() < ask_s else POKE_S)
+            self._wait(TICK_S if time.monotonic() < list_s else POLL_S)
 
-    def _watch_the_watchdog(self, processes: tuple[Process, ...], is_silent: bool) -> None:
+    def _check_watchdog(self, processes: tuple[SupervisedProcess, ...], is_stale: bool) -> None:
         for process in (process for process in processes if process.name == "watchdog" and process.pid):
-            self._watchdog.follow(process.pid)
-            if is_silent:
-                log.error("the watchdog is silent: killing it")
-                self._rearm()
-                self._rpc.kill(process)
+            self._watchdog_exit.follow(process.pid)
+            if is_stale:
+                log.error("the watchdog hangs: killing it")
+                self._reset_watchdog_timeout()
+                self._supervisord.signal(process, "KILL")
 
-    def _rearm(self) -> None:
-        """Another watchdog is about to start, perhaps after waiting because it keeps crashing."""
+    def _reset_watchdog_timeout(self) -> None:
+        """Before the watchdog starts, which its restart back-off may delay."""
         now_s = time.monotonic()
-        starts_s = restart_backoff.starts_of(str(self._box.runtime_dir), f"voicetap_watchdog {self._box.watchdog}")
-        self._pulse.rearm(now_s + restart_backoff.wait_s(starts_s, now_s))
+        starts_s = restart_backoff.starts_of(self._layout.runtime_dir, self._layout.watchdog_name)
+        self._watchdog_file.reset(now_s + restart_backoff.wait_s(starts_s, now_s))
 
     def _wait(self, timeout_s: float) -> None:
-        """For a signal; a parent that has died counts as one."""
-        arrived = self._inbox.wait(timeout_s, *self._watchdog.fds)
-        self._told += sum(number != signal.SIGCHLD for number in arrived)
+        """For a signal or the exit of the watchdog. The death of the parent counts as a stop signal."""
+        received = self._signals.wait(timeout_s, *self._watchdog_exit.fds)
+        self._stop_signals += sum(number != signal.SIGCHLD for number in received)
         if self._parent_pid and os.getppid() != self._parent_pid:
-            self._told = max(self._told, 1)
+            self._stop_signals = max(self._stop_signals, 1)
 
 
-def deploy() -> Path:
-    """Where supervisord.conf is: in the wheel, else in the repository of an editable install."""
+def deploy_dir() -> Path:
+    """The directory of supervisord.conf: in the wheel, or in the repository of an editable install."""
     packaged = Path(str(importlib.resources.files(__package__))) / "deploy"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "deploy"
 
 
-def supervise(box: Box, parent_pid: int, inbox: Inbox) -> str:
-    """Until everything has ended; why it did. Raises AddressInUse when the same box runs already."""
-    while (reason := supervise_once(box, parent_pid, inbox)) == REMOVED:
-        log.error("%s was removed: all of it begins anew", box.runtime_dir)
-    if reason == LOST:
-        log.error("a program cannot be brought back: ending, for the container to be started anew")
+def supervise(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -> StopReason:
+    """Runs until everything has stopped. Raises AddressInUse when another process runs the same bundle or container."""
+    while (reason := supervise_once(layout, parent_pid, signals)) is StopReason.REMOVED:
+        log.error("%s was removed: starting everything again", layout.runtime_dir)
+    if reason is StopReason.PROGRAM_LOST:
+        log.error("a program cannot be restarted: exiting, so that the container is restarted")
     return reason
 
 
-def supervise_once(box: Box, parent_pid: int, inbox: Inbox) -> str:
-    """In a runtime directory that stays in place."""
-    lock = Lock(runtime_dir.prepare(str(box.runtime_dir)), box.lock_name)
+def supervise_once(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -> StopReason:
+    """As `supervise`, but also returns when the runtime directory is removed."""
+    lock = Lock(runtime_dir.prepare(str(layout.runtime_dir)), layout.lock_name)
     lock.acquire(timeout_s=0)
     try:
-        box.tidy()
-        box.make_log_dir()
-        here = Supervise(box, lock, parent_pid, inbox)
-        reason = here.run()
-        if not (is_done := bool(box.programs) or here.is_done):
-            log.warning("what was said last is not transcribed yet: the next start goes on with it")
-        box.clear(is_done)
+        layout.remove_stale_files()
+        layout.create_log_dir()
+        parent = SupervisordParent(layout, lock, parent_pid, signals)
+        reason = parent.run()
+        if not (can_remove := layout.is_container or parent.is_drained):
+            log.warning("the last utterances are not transcribed yet: the next start resumes with them")
+        layout.remove_files(can_remove)
     finally:
         lock.release()
-    with contextlib.suppress(OSError):  # it holds what others put there, or is not ours to remove
-        box.runtime_dir.rmdir()
+    with contextlib.suppress(OSError):  # it contains foreign files, or belongs to another user
+        layout.runtime_dir.rmdir()
     return reason
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="supervise", description=__doc__.partition("\n")[0])
-    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="run only these, as a container does")
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="run only these, as in a container")
     parser.add_argument("--with-parent", type=int, default=0, metavar="PID", help="stop when this parent dies")
     return parser.parse_args()
 
 
 def main() -> int:
-    given = arguments()
-    inbox = Inbox()
+    options = arguments()
+    signals = SignalPipe()
     os.umask(0o077)
     logs.set_up("supervise", "INFO")
     try:
-        box = Box(config.load(), tuple(given.programs))
-        box.names()  # refuses sources that cannot be read
-        return 0 if supervise(box, given.with_parent, inbox) == TOLD else EX_TEMPFAIL
+        layout = BundleLayout(config.load(), tuple(options.programs))
+        layout.process_names()  # raises SettingsError for sources that cannot be parsed
+        return 0 if supervise(layout, options.with_parent, signals) is StopReason.SIGNAL else EX_TEMPFAIL
     except SettingsError as error:
         log.error("%s", error)
         return EX_CONFIG

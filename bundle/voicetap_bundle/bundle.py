@@ -1,0 +1,300 @@
+"""Bundle: all programs of voicetap as child processes of this one, in one runtime directory."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from voicetap import Tap, config, source_spec
+from voicetap.errors import EX_CONFIG, AddressInUse, SettingsError
+from voicetap.messages import Entry, ServiceState, SourceStatus
+from voicetap.service import shutdown
+from voicetap.service.locks import Lock, is_held
+from voicetap.tap import TapMessage
+from voicetap_watchdog.layout import BundleLayout
+
+from . import status_report
+from .heartbeat_monitor import HeartbeatMonitor
+from .programs import ProgramControl
+
+START_S = 120.0  # the first start may download a model
+POLL_S = 0.25  # between two checks of supervisord's programs, while starting
+MESSAGE_TIMEOUT_S = 0.1
+
+
+class BundleError(RuntimeError):
+    """The bundle did not start, or failed later. `exit_code` is the exit code of `voicetap`."""
+
+    def __init__(self, text: str, exit_code: int):
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Bundle:
+    """`with Bundle(source="mic") as box:` then `for entry in box.tap(): ...`.
+
+    `source`: one or a list of `[NAME=]mic | mic:DEVICE | file:PATH | raw:PATH`. `settings` are those of
+    voicetap.toml by their dotted names: `{"vad.endpoint_ms": 300}`. Without `runtime_dir` the bundle uses a private
+    temporary directory, which `stop` removes. A bundle may be started and stopped any number of times.
+    Its processes are killed when this process ends, in whatever way, except if it is `detached`.
+    """
+
+    def __init__(
+        self,
+        source: str | Sequence[str] | None = None,
+        *,
+        engine: str | None = None,
+        model: str | None = None,
+        pace: str | None = None,
+        runtime_dir: str | None = None,
+        settings: Mapping[str, object] | None = None,
+        detached: bool = False,
+    ):
+        specs = [source] if isinstance(source, str) else source
+        self._overrides = {
+            **(settings or {}),
+            "sources": [_absolute(spec) for spec in specs] if specs is not None else None,
+            "transcribe.engine": engine,
+            "transcribe.model": model,
+            "capture.pace": pace,
+        }
+        self._runtime_dir = runtime_dir
+        self._private_dir = ""
+        self._detached = detached
+        self._process: subprocess.Popen | None = None
+        self._closing = ExitStack()
+        self.stop_asked = False
+
+    def __enter__(self) -> "Bundle":
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self, within_s: float = START_S) -> "Bundle":
+        """Returns when every service is ready. Raises SettingsError, AddressInUse, BundleError or TimeoutError."""
+        try:
+            self.launch()
+            self.wait_until_ready(within_s)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Starts the processes and returns at once. Raises SettingsError or AddressInUse."""
+        self._private_dir = "" if self._runtime_dir else tempfile.mkdtemp(prefix="voicetap-")
+        variables = _environment(self._overrides | {"runtime_dir": self._runtime_dir or self._private_dir})
+        self.settings = config.load(variables)
+        layout = BundleLayout(self.settings)
+        self.programs = layout.process_names()
+        self._lock = Lock(layout.runtime_dir, layout.lock_name)
+        if is_held(layout.runtime_dir, layout.lock_name):
+            running = f"as process {self._lock.owner()} in {self.settings.runtime_dir}"
+            raise AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
+        # An existing journal has entries from before this launch, which `messages` does not yield.
+        self._since = None if self._has_history() else 1
+        self._output = self._closing.enter_context(tempfile.TemporaryFile())
+        self._heartbeats = self._closing.enter_context(HeartbeatMonitor(self.settings, self.programs))
+        self._program_control = ProgramControl(self.settings)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "voicetap_watchdog.supervise", *self._parent_arguments()],
+            env=variables | {"VOICETAP_RUNTIME_DIR": self.settings.runtime_dir},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,  # a terminal's Ctrl-C reaches this process only, which then stops the bundle
+        )
+        if self.stop_asked:  # by a signal that arrived before there was a process to terminate
+            self._process.terminate()
+
+    def wait_until_ready(self, within_s: float) -> None:
+        """Raises BundleError when the bundle fails, TimeoutError when it is not ready after `within_s`."""
+        deadline_s = time.monotonic() + within_s
+        while not self.is_ready():
+            if not self.is_running():
+                raise BundleError("stopped before it was ready", 1)
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"not ready within {within_s:g} s: {', '.join(self.waiting_for())}")
+
+    def is_ready(self) -> bool:
+        """Waits up to POLL_S for heartbeats. Raises BundleError when the bundle cannot become ready."""
+        self._heartbeats.poll(POLL_S)
+        self._raise_if_failed()
+        return not self.waiting_for() and self._lock.owner() == self._process.pid
+
+    def waiting_for(self) -> list[str]:
+        """The programs that are not ready yet, with the detail from their heartbeats."""
+        latest = {name: self._heartbeats.fresh(name) for name in self.programs}
+        unready = {name: beat for name, beat in latest.items() if not beat or beat.state == ServiceState.STARTING}
+        return [f"{name} ({beat.detail})" if beat and beat.detail else name for name, beat in unready.items()]
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def tap(self, since: int | None = 1, *, interims: bool = False, events: bool = False, source: str = "") -> Tap:
+        """A Tap of this bundle, from its first entry on."""
+        return Tap(since, interims=interims, events=events, source=source, settings=self.settings)
+
+    def messages(
+        self, *, once: bool = False, interims: bool = False, events: bool = False
+    ) -> Iterator[TapMessage | None]:
+        """Yields what is published from the launch until the bundle has stopped; None when nothing came for 0.1 s.
+
+        With `once` it ends when every source has ended and all entries were yielded. Raises BundleError when the
+        bundle fails.
+        """
+        with self.tap(self._since, interims=interims, events=events) as tap:
+            while self.is_running() and not (once and self.is_drained()):
+                yield tap.next(timeout_s=MESSAGE_TIMEOUT_S)
+            while (message := tap.next(timeout_s=0)) is not None:
+                yield message
+            next_seq = tap.next_seq
+        if not self.is_running():
+            self._raise_if_failed()
+        elif once:
+            with self.tap(since=next_seq) as rest:  # requested after the drain, so the answer is complete
+                yield from rest.history()
+
+    def transcripts(self) -> Iterator[Entry]:
+        """Every entry, until all sources have ended: for files."""
+        return (message for message in self.messages(once=True) if message is not None)
+
+    def is_drained(self) -> bool:
+        """Whether every source has ended and all its entries are committed, according to vad."""
+        self._heartbeats.poll(0)
+        vad = self._heartbeats.fresh("vad")
+        return bool(vad and vad.sources) and all(source.state == SourceStatus.DRAINED for source in vad.sources)
+
+    def position_s(self) -> float:
+        """Seconds of sound that vad has processed, summed over all sources."""
+        vad = self._heartbeats.fresh("vad")
+        return sum(source.position_s for source in vad.sources) if vad else 0.0
+
+    def lost_sources(self) -> dict[str, str]:
+        """The sources that deliver nothing, and why."""
+        captures = [self._heartbeats.fresh(name) for name in self.programs if name.startswith("capture-")]
+        states = [source for capture in captures if capture for source in capture.sources]
+        return {source.source: source.detail for source in states if source.state == SourceStatus.LOST}
+
+    def engine(self) -> str:
+        """Engine and model in use, as reported by the first worker; before that, the engine set."""
+        worker = self._heartbeats.fresh("transcribe-1")
+        return worker.detail if worker and worker.detail else self.settings.transcribe.engine
+
+    def status(self) -> dict:
+        """What `voicetap status --json` prints."""
+        self._heartbeats.poll(0)
+        return status_report.build(self._heartbeats, self._program_control.processes(), self.settings.runtime_dir)
+
+    def kill(self, program: str, signal_name: str = "KILL") -> bool:
+        """Sends a signal to one program, to test its recovery. False when it does not run."""
+        return self._program_control.signal(program, signal_name)
+
+    def ask_to_stop(self) -> None:
+        """Requests an orderly stop and returns at once; a second request stops without order. For signal handlers."""
+        self.stop_asked = True
+        if self.is_running():
+            self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # a stopped process handles SIGTERM only once continued
+
+    def stop(self) -> None:
+        """Stops all programs in order and removes the private directory. May be called again."""
+        if self._process is not None:
+            if not self.stop_asked:
+                self.ask_to_stop()
+            try:
+                self._process.wait(shutdown.BUNDLE_KILL_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # the programs die with their parent
+                self._process.wait()
+        self.release()
+        if self._private_dir:
+            shutil.rmtree(self._private_dir, ignore_errors=True)
+
+    def release(self) -> None:
+        """Closes this end of a detached bundle, which continues to run."""
+        self._closing.close()
+        if self.is_running():
+            self._process.returncode = 0  # else Popen warns about a child that still runs
+        self._process = None
+        self.stop_asked = False
+
+    def _parent_arguments(self) -> tuple[str, ...]:
+        return () if self._detached else ("--with-parent", str(os.getpid()))
+
+    def _has_history(self) -> bool:
+        return bool(self.settings.journal.data_dir) or any(Path(self.settings.runtime_dir).glob("journal.sqlite*"))
+
+    def _raise_if_failed(self) -> None:
+        """Raises BundleError with a one-line reason if the bundle has ended unasked, or can never become ready."""
+        exit_code = self._process.poll()
+        if exit_code is None:
+            for program in self._program_control.processes().values():
+                if program.is_misconfigured:
+                    line = self._program_control.last_log_line(program.name)
+                    raise BundleError(f"{program.name}: {_message_of(line)}", EX_CONFIG)
+        elif not self.stop_asked:
+            self._output.seek(0)
+            lines = self._output.read().decode(errors="replace").strip().splitlines()
+            reason = _message_of(lines[-1]) if lines else f"the supervisor ended with exit code {exit_code}"
+            raise BundleError(reason, exit_code if exit_code > 0 else 1)
+
+
+@contextmanager
+def stop_on_signals(box: Bundle) -> Iterator[None]:
+    """In this context SIGINT, SIGTERM and SIGHUP call `box.ask_to_stop()`; a second signal stops without order.
+
+    The handlers raise no exception: readers of `box.messages()` receive everything up to the stop, then it ends.
+    Signals that are ignored (nohup) stay ignored. The former handlers are restored at the end.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda *_: box.ask_to_stop())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---- settings given to Bundle or on a command line, which override voicetap.toml and the environment --------
+
+
+def _environment(overrides: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment plus `overrides`, such as `{"vad.endpoint_ms": 300}`; None overrides nothing."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return os.environ | {_variable(name): _as_text(name, value) for name, value in given.items()}
+
+
+def _absolute(spec: str) -> str:
+    """The source with an absolute path, for processes with another working directory. Raises SettingsError."""
+    source = source_spec.parse(spec)
+    if source.kind == "mic":
+        return spec
+    return f"{source.name}={source.kind}:{Path(source.argument).expanduser().absolute()}"
+
+
+def _variable(name: str) -> str:
+    section, _, last = name.rpartition(".")
+    return config.variable(section, last)
+
+
+def _as_text(name: str, value: object) -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if broken := [item for item in value if ";" in item]:
+        raise SettingsError(f"{name}: {broken[0]!r} holds a ';', which separates the items of a list")
+    return ";".join(value)
+
+
+def _message_of(log_line: str) -> str:
+    """A log line without its time, logger name and level."""
+    return log_line.rpartition(" ERROR ")[2].strip()

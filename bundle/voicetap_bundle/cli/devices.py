@@ -1,0 +1,46 @@
+"""`voicetap devices`: lists the microphones, as capture finds them."""
+
+import json
+import subprocess
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+TIMEOUT_S = 20.0
+
+
+def list_devices() -> list[dict]:
+    """Runs capture's `--devices`; the bundle imports no sound library. An empty list where there is no sound system."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "voicetap_capture", "--devices"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return []
+
+
+@click.command("devices")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def command(as_json: bool) -> None:
+    """List the microphones that `--source mic:NAME` can choose."""
+    devices = list_devices()
+    if as_json:
+        click.echo(json.dumps(devices, indent=2))
+    elif devices:
+        Console().print(_table(devices))
+    else:
+        click.echo("no microphone found; see `voicetap doctor`")
+
+
+def _table(devices: list[dict]) -> Table:
+    table = Table(*devices[0], box=None, header_style="bold")
+    for device in devices:
+        table.add_row(*(str(value) for value in device.values()))
+    return table

@@ -1,0 +1,110 @@
+"""`voicetap up`: starts a bundle and shows live transcripts, until Ctrl-C."""
+
+import importlib.resources
+import os
+import stat
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from voicetap import config, source_spec
+from voicetap.messages import Failed, Final, Gap
+from voicetap.settings import Settings
+
+from ..bundle import Bundle, stop_on_signals
+from ..console import LiveConsole, print_json
+from .devices import list_devices
+from .down import UntranscribedCounter
+
+_SOURCES = (
+    "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
+    "which like raw is s16le, 16 kHz, mono. May be repeated."
+)
+
+
+@click.command("up")
+@click.option("--source", "specs", multiple=True, metavar="SOURCE", help=_SOURCES)
+@click.option("--pace", type=click.Choice(["realtime", "max"]), help="How fast files are read.")
+@click.option("--engine", help="auto, faster-whisper, pocketsphinx …")
+@click.option("--model", help="A size such as tiny.en, a directory or a hub id.")
+@click.option("--once", is_flag=True, help="End when the sources are at their end and all of it is published.")
+@click.option("--json", "as_json", is_flag=True, help="Print entries as JSON, one a line.")
+@click.option("--detach", is_flag=True, help="Return when everything is ready; `voicetap down` ends it.")
+def command(
+    specs: tuple[str, ...], pace: str, engine: str, model: str, once: bool, as_json: bool, detach: bool
+) -> None:
+    """Listen, and show live transcripts. Ctrl-C ends it all.
+
+    Everything else is a setting: see `voicetap settings`.
+    """
+    settings = config.load()
+    wanted = [_resolve_stdin(spec) for spec in specs] or list(settings.sources)
+    with LiveConsole(Console(stderr=as_json or None, highlight=False)) as console:
+        if not specs and _has_no_microphone(settings):
+            console.print("no microphone found (see `voicetap doctor`): this is the bundled sample")
+            wanted, once = [f"sample=file:{_sample()}"], True
+        box = Bundle(wanted, engine=engine, model=model, pace=pace, runtime_dir=settings.runtime_dir, detached=detach)
+        with stop_on_signals(box):
+            try:
+                box.launch()
+                if ready := _wait_until_ready(box, console):
+                    _print_introduction(box, console)
+                if not (ready and detach):
+                    _print_messages(box, console, once, as_json)
+            except BaseException:
+                box.stop()
+                raise
+            box.release() if detach and box.is_running() else box.stop()
+
+
+def _resolve_stdin(spec: str) -> str:
+    """Replaces `stdin` by the path of this process's standard input, which capture can open."""
+    name, equals, kind = spec.rpartition("=")
+    if kind != "stdin":
+        return spec
+    if os.isatty(0) or stat.S_ISCHR(os.fstat(0).st_mode):
+        raise click.UsageError("--source stdin takes raw s16le 16 kHz mono sound from a pipe, not from a terminal")
+    return f"{name or 'stdin'}=raw:/proc/{os.getpid()}/fd/0"
+
+
+def _has_no_microphone(settings: Settings) -> bool:
+    """Whether the default microphone is the only source, and there is no device."""
+    only = source_spec.parse_all(settings)
+    return len(only) == 1 and only[0] == source_spec.SourceSpec("mic", "mic", "") and not list_devices()
+
+
+def _sample() -> Path:
+    return Path(str(importlib.resources.files("voicetap_bundle") / "data/sample.flac"))
+
+
+def _wait_until_ready(box: Bundle, console: LiveConsole) -> bool:
+    """False when a signal asked for a stop before everything was ready."""
+    while not box.is_ready():
+        if box.stop_asked:
+            return False
+        console.set_activity(f"starting {', '.join(box.waiting_for())}")
+    console.clear_activity()
+    return True
+
+
+def _print_introduction(box: Bundle, console: LiveConsole) -> None:
+    """One line for each source, one for the engine."""
+    lost = box.lost_sources()
+    for source in source_spec.parse_all(box.settings):
+        where = source.argument or "the default microphone"
+        trouble = f"waiting for {where}: {lost.get(source.name)}"
+        console.print(f"{source.name}: {trouble if source.name in lost else f'listening to {where}'}")
+    console.print(f"engine: {box.engine()}")
+
+
+def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool) -> None:
+    untranscribed = UntranscribedCounter()
+    for message in box.messages(once=once, interims=not as_json, events=not as_json):
+        untranscribed.on_message(message)
+        if as_json and isinstance(message, Final | Failed | Gap):
+            print_json(message)
+        elif message is not None and not as_json:
+            console.show(message)
+    if untranscribed.count:
+        console.print(str(untranscribed))

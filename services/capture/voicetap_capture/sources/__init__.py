@@ -1,0 +1,46 @@
+"""The kinds of audio source, one module each. A module is imported only if its kind is used: imports are slow here."""
+
+from typing import Protocol
+
+from voicetap.settings import CaptureSettings
+from voicetap.source_spec import SourceSpec
+
+
+class AudioSource(Protocol):
+    """Delivers s16le mono 16 kHz audio. `state` is a SourceStatus (live, lost or ended); `detail` explains it.
+
+    `live`: audio that is not read in time is lost. Otherwise it waits, and a restarted capture resumes where the last
+    process stopped. `realtime`: read at real-time speed although it could be read faster.
+    """
+
+    live: bool
+    realtime: bool
+    state: str
+    detail: str
+
+    def read(self, max_bytes: int) -> bytes:
+        """Returns whole samples that are available now; never waits."""
+
+    def wait_s(self) -> float:
+        """Seconds until `read` may have something to return."""
+
+    def close(self) -> None: ...
+
+
+def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> AudioSource:
+    """Opens a source; a file resumes at sample `position`. Raises ConfigError for what can never deliver audio."""
+    realtime = settings.pace == "realtime"
+    if spec.kind == "file":
+        from .file import FileSource
+
+        return FileSource(spec.argument, position, realtime)
+    if spec.kind == "raw":
+        from .raw import open_raw
+
+        return open_raw(spec.argument, position, realtime)
+    from .live_device import LiveDevice
+    from .microphone import Microphone
+
+    return LiveDevice(
+        lambda: Microphone(spec.argument, settings.channel), settings.device_timeout_s, settings.retry_max_s
+    )

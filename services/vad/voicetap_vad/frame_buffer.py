@@ -1,0 +1,89 @@
+"""The recent frames of one stream, the jobs built from them, and their speech probabilities."""
+
+from collections.abc import Iterable
+
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job, Purpose
+
+from .segment_store import Segment, id_of
+from .silero import Silero
+
+
+class FrameBuffer:
+    """Frames by `seq`, added in order."""
+
+    def __init__(self, source: str):
+        self._source = source
+        self._frames: dict[int, AudioFrame] = {}
+
+    def __getitem__(self, seq: int) -> AudioFrame:
+        return self._frames[seq]
+
+    def add(self, frame: AudioFrame) -> None:
+        self._frames[frame.seq] = frame
+
+    def has_all_of(self, segment: Segment) -> bool:
+        return all(seq in self._frames for seq in range(segment.first_seq, segment.last_seq + 1))
+
+    def job(self, segment: Segment, purpose: str = Purpose.FINAL) -> Job:
+        """The job of those frames of the segment that are present. Sound the device lost becomes silence."""
+        pcm = bytearray()
+        gap_samples = 0
+        position = segment.start_position
+        for frame in self._frames_of(segment):
+            missing = max(0, frame.position - position)
+            pcm += bytes(missing * SAMPLE_BYTES) + frame.pcm
+            gap_samples += missing
+            position = frame.position + FRAME_SAMPLES
+        return Job(
+            utterance_id=id_of(self._source, segment),
+            attempt=segment.attempt,
+            start_position=segment.start_position,
+            end_position=segment.end_position,
+            ended_ns=segment.ended_ns,
+            wall_ns=segment.wall_ns,
+            cut_reason=segment.reason,
+            pcm=bytes(pcm),
+            gap_s=gap_samples / SAMPLE_RATE_HZ,
+            purpose=purpose,
+        )
+
+    def first_at(self, position: int, from_seq: int) -> AudioFrame:
+        """The frame at this position, or else the next one that is present."""
+        later = (frame for seq, frame in self._frames.items() if seq >= from_seq)
+        return next(frame for frame in later if frame.position + FRAME_SAMPLES > position)
+
+    def drop_before(self, seq: int) -> None:
+        while (oldest := next(iter(self._frames))) < seq:
+            del self._frames[oldest]
+
+    def _frames_of(self, segment: Segment) -> list[AudioFrame]:
+        span = range(segment.first_seq, segment.last_seq + 1)
+        return [self._frames[seq] for seq in span if seq in self._frames]
+
+
+class FrameScorer:
+    """Batched Silero inference; a hole in the stream resets the model state."""
+
+    def __init__(self, silero: Silero):
+        self._silero = silero
+        self._end_position = -1  # of the last scored frame
+
+    def probabilities(self, frames: Iterable[AudioFrame]) -> dict[int, float]:
+        """Speech probability by `seq`."""
+        scores: dict[int, float] = {}
+        for run in _contiguous_runs(frames):
+            if run[0].position != self._end_position:
+                self._silero.reset()
+            self._end_position = run[-1].position + FRAME_SAMPLES
+            probabilities = self._silero.probabilities(b"".join(frame.pcm for frame in run))
+            scores |= zip((frame.seq for frame in run), probabilities, strict=True)
+        return scores
+
+
+def _contiguous_runs(frames: Iterable[AudioFrame]) -> list[list[AudioFrame]]:
+    runs: list[list[AudioFrame]] = []
+    for frame in frames:
+        if not runs or runs[-1][-1].position + FRAME_SAMPLES != frame.position:
+            runs.append([])
+        runs[-1].append(frame)
+    return runs

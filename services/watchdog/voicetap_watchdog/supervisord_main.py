@@ -1,0 +1,36 @@
+"""Runs supervisord so that it cannot outlive `supervise`, and passes its pid on to its children.
+
+The only file that imports supervisor. It runs unpatched, except for the clock of its stop timeouts. Its loop sleeps up
+to a second; see supervisord_rpc.py for how it is woken.
+"""
+
+import os
+import time
+
+from voicetap.service.launch import die_with_parent
+
+
+class MonotonicClock:
+    """Replaces the module `time` where supervisord measures how long a program takes to stop.
+
+    With the wall clock, setting it an hour forward during a stop would kill every program at once.
+    """
+
+    def __init__(self) -> None:
+        self._origin_s = time.time_ns() / 1e9 - time.monotonic()
+
+    def time(self) -> float:
+        return self._origin_s + time.monotonic()
+
+
+def main() -> None:
+    die_with_parent()
+    os.environ["VOICETAP_SUPERVISOR_PID"] = str(os.getpid())
+    from supervisor import process, supervisord
+
+    process.time = MonotonicClock()
+    supervisord.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`voicetap status`: when the heartbeat counts, and when supervisord's state does."""
+
+import time
+
+import pytest
+
+from voicetap.messages import Heartbeat
+from voicetap_bundle import status_report
+from voicetap_bundle.heartbeat_monitor import FRESH_S, ReceivedHeartbeat
+from voicetap_watchdog.supervisord_rpc import SupervisedProcess
+
+
+class FakeHeartbeatMonitor:
+    """Has one heartbeat of vad, `age_s` old; none where `pid` is 0."""
+
+    programs = ("vad",)
+
+    def __init__(self, pid: int, state: str, age_s: float = 0.1):
+        heartbeat = Heartbeat(service="vad", name="vad", pid=pid, boot_id="b", seq=1, state=state, rss_bytes=9)
+        self.latest = {"vad": ReceivedHeartbeat(heartbeat, time.monotonic() - age_s, 5.0)} if pid else {}
+
+    def fresh(self, name: str) -> None:
+        return None
+
+
+def program(pid: int, state: str) -> dict[str, SupervisedProcess]:
+    return {"vad": SupervisedProcess("vad", "vad", state, pid, 0)}
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "programs", "pid", "state"),
+    [
+        ((7, "ready"), program(7, "RUNNING"), 7, "ready"),
+        ((7, "ready"), program(8, "RUNNING"), 8, "starting"),
+        ((7, "ready"), program(0, "BACKOFF"), 0, "backoff"),
+        ((7, "ready", FRESH_S + 1), program(7, "RUNNING"), 7, "silent"),
+        ((7, "ready", FRESH_S + 1), program(7, "STOPPING"), 7, "stopping"),
+        ((0, ""), program(8, "RUNNING"), 8, "starting"),
+        ((7, "ready"), {}, 7, "ready"),
+    ],
+)
+def test_a_state_is_that_of_the_process_whose_pid_is_shown(heartbeat, programs, pid, state, tmp_path):
+    [service] = status_report.build(FakeHeartbeatMonitor(*heartbeat), programs, str(tmp_path))["services"]
+    assert (service["pid"], service["state"]) == (pid, state)
+    assert (service["rss_bytes"] == 9) == (pid == 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("capture-1", "voicetap-capture-1.starts"), ("watchdog", "voicetap-watchdog-watchdog.starts")],
+)
+def test_restarts_are_the_starts_after_the_first(name, file, tmp_path):
+    (tmp_path / file).write_text("[1.0, 2.0, 3.0]")
+    heartbeats = FakeHeartbeatMonitor(0, "")
+    heartbeats.programs = (name,)
+    programs = {name: SupervisedProcess(name, name, "RUNNING", 8, 0)}
+    assert status_report.build(heartbeats, programs, str(tmp_path))["services"][0]["restarts"] == 2
