@@ -134,6 +134,6 @@ def test_the_profiles_named_in_the_comments_exist():
 
 def test_the_unit_runs_supervise_and_expects_a_watchdog():
     unit = TEXTS[DEPLOY / "voicetap.service"]
-    for line in ("Type=notify", "Restart=always", "KillMode=control-group", "RestartPreventExitStatus=78"):
+    for line in ("Type=notify", "Restart=always", "KillMode=mixed", "RestartPreventExitStatus=78"):
         assert re.search(rf"^{line}$", unit, re.MULTILINE)
     assert re.search(r"^ExecStart=\S+/python -m voicetap_watchdog.supervise$", unit, re.MULTILINE)
