@@ -53,6 +53,10 @@ class Framer:
         self.skip(missing, reason)
         return missing
 
+    def skip_to(self, position: int, reason: str) -> None:
+        """Moves the position of the next frame to `position`. Only between frames: flush first."""
+        self.skip(max(0, position - self._next_position), reason)
+
     def skip(self, samples: int, reason: str) -> None:
         """Moves the position of the next frame over `samples` that were lost."""
         self._next_position += samples

@@ -57,6 +57,8 @@ class LiveDevice:
 
     live = True
     realtime = False
+    jump = None
+    note = ""
 
     def __init__(
         self,
