@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import judge, processes, speech, world
+from rig import processes, speech, verification, world
 from rig.collector import TapCollector
 from rig.fault_run import SMALL_RING, SMALL_RING_S
 from rig.journal import collect
@@ -83,7 +83,7 @@ def test_a_slow_transcriber_delays_a_file_and_loses_nothing(bundle, runtime_dir)
     with box:
         entries = collect_all(box, memory, 50)
         assert memory.excessive() == {}
-    assert judge.violations(played, entries) == []
+    assert verification.violations(played, entries) == []
 
 
 @needs_flite
@@ -104,7 +104,7 @@ def test_a_journal_that_is_stopped_for_seconds_delays_all_and_loses_nothing(bund
         os.kill(journal, signal.SIGCONT)
         entries = collect_all(box, memory, 30)
         assert memory.excessive() == {}
-    assert judge.violations(played, entries) == []
+    assert verification.violations(played, entries) == []
 
 
 def test_a_microphone_faster_than_the_workers_loses_its_oldest_utterances_and_counts_them(spawn, settings, runtime_dir):

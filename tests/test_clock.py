@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import judge, speech, world
+from rig import speech, verification, world
 from rig.collector import TapCollector
 from rig.processes import eventually
 from voicetap.messages import Final, SpeechStarted
@@ -68,7 +68,7 @@ def test_an_hour_back_and_forward_during_speech(bundle, set_clock):
             before = pids(box)
         collector.until(box.is_drained, "all to be published", 30)
         collector.poll(0.5)
-    assert judge.violations(played, collector.messages) == []
+    assert verification.violations(played, collector.messages) == []
 
 
 def test_an_hour_forward_while_vad_waits_for_the_last_text(bundle, set_clock):

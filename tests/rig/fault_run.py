@@ -12,7 +12,7 @@ from voicetap_bundle import Bundle, BundleError
 from voicetap_bundle.audit import audit
 from voicetap_bundle.heartbeat_monitor import HeartbeatMonitor
 
-from . import failpoints, faults, judge, processes
+from . import failpoints, faults, processes, verification
 from .collector import TapCollector
 from .world import World
 
@@ -133,7 +133,7 @@ def run_under_faults(
     with box:
         run = FaultRun(box, runtime_dir)
         violations = run.run(attack)
-    return run, [*violations, *judge.violations(world, run.entries), *leftovers(runtime_dir)]
+    return run, [*violations, *verification.violations(world, run.entries), *leftovers(runtime_dir)]
 
 
 def leftovers(runtime_dir: Path) -> list[str]:
