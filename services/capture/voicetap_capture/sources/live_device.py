@@ -20,11 +20,13 @@ log = logging.getLogger("capture")
 class RecordingDevice(Protocol):
     """An open device. `read` never waits; it raises OSError once the device is gone.
 
-    `warning` is a text for users about a device that works, or empty. `flush` returns what filters held back.
+    `warning` is a text for users about a device that works, or empty; `note` says which channel is used. `flush`
+    returns what filters held back.
     """
 
     name: str
     warning: str
+    note: str
 
     def read(self) -> bytes: ...
     def flush(self) -> bytes: ...
@@ -58,7 +60,6 @@ class LiveDevice:
     live = True
     realtime = False
     jump = None
-    note = ""
 
     def __init__(
         self,
@@ -78,6 +79,10 @@ class LiveDevice:
         self._retry_at_s = 0.0
         self._received_s = 0.0
         self._due_s = 0.0  # when the next block is expected
+
+    @property
+    def note(self) -> str:
+        return self._device.note if self._device else ""
 
     def close(self) -> None:
         device, self._device = self._device, None
