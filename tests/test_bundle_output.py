@@ -8,6 +8,7 @@ from rich.console import Console
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Failed, Final, Gap, SpeechStarted, Status
+from voicetap_bundle.cli.transcribe import _gaps, _problems
 from voicetap_bundle.console import LiveConsole, WaitingNotice, json_line, line, shown
 from voicetap_bundle.export import export
 
@@ -106,3 +107,12 @@ def test_other_messages_print_no_line():
     )
     assert line(started) is None
     assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "of use to programs only"
+
+
+def test_what_a_file_lacks_is_one_line_each():
+    gaps = [dataclasses.replace(GAP, start_s=59.96, end_s=125.2, reason=reason) for reason in ("paused", "damaged")]
+    assert list(_gaps(gaps, "paused")) == ["no sound from 1:00.0 to 2:05.2: paused"]
+    assert list(_problems([*ENTRIES, *gaps]))[1:] == [
+        "no sound from 0:04.0 to 0:05.5: device_lost",
+        "no sound from 1:00.0 to 2:05.2: damaged",
+    ], "a pause is no problem"

@@ -133,9 +133,14 @@ class WaitingNotice:
 def _with_time(message: Final | Failed | Gap | Status, text: str, style: str, in_file: bool = False) -> Text:
     clock = time.strftime("%H:%M:%S", time.localtime(message.wall_ns / 1e9))
     if not isinstance(message, Status) and (in_file or not message.wall_ns):
-        minutes, seconds = divmod(message.start_s, 60)
-        clock = f"{minutes:.0f}:{seconds:04.1f}"
+        clock = position_text(message.start_s)
     return Text.assemble((f"{clock} ", "dim"), (f"{message.source} ", "cyan"), (sanitize(text), style))
+
+
+def position_text(position_s: float) -> str:
+    """A position in a file, as 0:04.3."""
+    minutes, tenths = divmod(round(position_s * 10), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"
 
 
 def _with_detail(text: str, detail: str) -> str:

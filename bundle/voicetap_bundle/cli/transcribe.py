@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from voicetap.messages import Entry, Failed, Final
+from voicetap.messages import Entry, Failed, Final, Gap, Reason
 
 from ..bundle import Bundle, BundleError, stop_on_signals
-from ..console import LiveConsole, WaitingNotice
+from ..console import LiveConsole, WaitingNotice, position_text
 from ..export import FORMATS, export
 
 EXIT_INTERRUPTED = 130
@@ -38,6 +38,8 @@ def command(files: tuple[Path, ...], format_: str, output: Path | None, engine: 
             if isinstance(result, str):
                 problems.append(f"{file}: {result}")
                 continue
+            for pause in _gaps(result, Reason.PAUSED):
+                click.echo(f"voicetap: {file}: {pause}", err=True)
             _write(export(result, format_), targets[file], title=str(file) if len(files) > 1 else "")
             problems += [f"{file}: {problem}" for problem in _problems(result)]
     for problem in problems:
@@ -111,6 +113,14 @@ def _problems(entries: list[Entry]) -> Iterator[str]:
         yield "no speech found"
     if failed := sum(isinstance(entry, Failed) for entry in entries):
         yield f"{failed} passage{'s' if failed > 1 else ''} could not be transcribed"
+    yield from _gaps(entries, *(set(Reason) - {Reason.PAUSED}))
+
+
+def _gaps(entries: list[Entry], *reasons: str) -> Iterator[str]:
+    """One line for every gap of these reasons."""
+    for entry in entries:
+        if isinstance(entry, Gap) and entry.reason in reasons:
+            yield f"no sound from {position_text(entry.start_s)} to {position_text(entry.end_s)}: {entry.reason}"
 
 
 def _transcribe(box: Bundle, announce: bool) -> list[Entry]:
