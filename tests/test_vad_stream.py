@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -37,13 +38,14 @@ def head_of(ring: dict[int, AudioFrame]) -> AudioHead:
     return AudioHead(source="mic", stream="a1", first_seq=first, next_seq=last.seq + 1, next_position=end, state="live")
 
 
-def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Output]:
+def live(
+    ring: dict[int, AudioFrame], directory: str, frames: int | None = None, ear: FakeEar | None = None
+) -> list[Output]:
     """One process: it is killed after `frames` frames, or processes all of them and the source ends."""
     store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
     head = head_of(ring)
-    stream = Stream(
-        head, store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0), store, FakeEar(), SETTINGS
-    )
+    checkpoint = store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0)
+    stream = Stream(head, checkpoint, store, ear or FakeEar(), SETTINGS)
     wanted = range(stream.reorder_buffer.next_seq, head.next_seq)
     outputs = [message for seq in wanted[:frames] for message in stream.on_frames([ring[seq]])]
     if frames is None:
@@ -106,6 +108,33 @@ def test_kills_change_nothing(runs, lives):
         disturbed = [message for frames in lives for message in live(ring, directory, frames)] + live(ring, directory)
     assert by_number(disturbed) == by_number(undisturbed)
     assert starts(disturbed) == starts(undisturbed)
+
+
+class GainRecorder(FakeEar):
+    """Records the gains of all frames, in order."""
+
+    def __init__(self):
+        self.gains: list[list[float]] = []
+
+    def probabilities(self, pcm: bytes, gains: np.ndarray) -> list[float]:
+        self.gains += gains.tolist()
+        return super().probabilities(pcm, gains)
+
+
+def test_after_a_restart_the_model_is_fed_the_same():
+    """Speech soon after a loud sound: the envelope of that sound is the same after a kill."""
+    loud, quiet, spoken = (bytes([percent, high]) * (FRAME_BYTES // 2) for percent, high in ((0, 64), (0, 0), (95, 0)))
+    sound = [loud] * 20 + [quiet] * 200 + [spoken] * 20 + [quiet] * 60
+    ring = {seq: make_frame(seq, pcm) for seq, pcm in enumerate(sound)}
+    undisturbed, successor = GainRecorder(), GainRecorder()
+    with tempfile.TemporaryDirectory() as directory:
+        live(ring, directory, ear=undisturbed)
+    with tempfile.TemporaryDirectory() as directory:
+        live(ring, directory, 230)
+        live(ring, directory, ear=successor)
+    assert len(successor.gains) < 200, "it did resume at a checkpoint"
+    assert successor.gains == undisturbed.gains[-len(successor.gains) :]
+    assert successor.gains[0] < successor.gains[50], "the sound was not forgotten yet"
 
 
 @EFFORT

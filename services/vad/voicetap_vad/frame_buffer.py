@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job, Purpose
 
+from .level import LevelFollower, peaks_of, samples_of
 from .segment_store import Segment, id_of
 from .silero import Silero
 
@@ -62,11 +63,17 @@ class FrameBuffer:
 
 
 class FrameScorer:
-    """Batched Silero inference; a hole in the stream resets the model state."""
+    """Batched Silero inference at a level that suits it. A hole in the stream resets the model, but not the level."""
 
     def __init__(self, silero: Silero):
         self._silero = silero
+        self._follower = LevelFollower()
         self._end_position = -1  # of the last scored frame
+
+    def warm_up(self, frames: Iterable[AudioFrame]) -> None:
+        """Follows the level of frames that precede those to be scored."""
+        if pcm := b"".join(frame.pcm for frame in frames):
+            self._follower.gains(peaks_of(samples_of(pcm)))
 
     def probabilities(self, frames: Iterable[AudioFrame]) -> dict[int, float]:
         """Speech probability by `seq`."""
@@ -75,7 +82,9 @@ class FrameScorer:
             if run[0].position != self._end_position:
                 self._silero.reset()
             self._end_position = run[-1].position + FRAME_SAMPLES
-            probabilities = self._silero.probabilities(b"".join(frame.pcm for frame in run))
+            pcm = b"".join(frame.pcm for frame in run)
+            gains = self._follower.gains(peaks_of(samples_of(pcm)))
+            probabilities = self._silero.probabilities(pcm, gains)
             scores |= zip((frame.seq for frame in run), probabilities, strict=True)
         return scores
 
