@@ -233,7 +233,8 @@ def test_silence_advances_the_checkpoint_without_a_pre_roll_too(tmp_path):
     """Otherwise a source that waits for vad would wait for ever once the silence is longer than the ring."""
     ring = ring_of([(0, 200, 0)])
     store = SegmentStore(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), replace(SETTINGS, pre_roll_ms=0))
+    settings = replace(SETTINGS, pre_roll_ms=0, onset_lookback_ms=0)
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), settings)
     for frame in ring.values():
         stream.on_frames([frame])
     needed_seq = stream.needed_seq()
