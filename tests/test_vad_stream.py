@@ -66,7 +66,7 @@ def by_number(outputs: list[Output]) -> dict[int, tuple]:
 
 def _span(message: Job | Final | Failed | Gap) -> tuple:
     if isinstance(message, Job):
-        return "job", message.start_position, message.end_position, message.cut_reason, message.pcm
+        return "job", message.start_position, message.end_position, message.cut_reason, message.pcm, message.speech
     return type(message).__name__, message.start_s, message.end_s
 
 
@@ -158,6 +158,32 @@ def test_every_lost_sample_is_in_a_gap_and_every_job_is_on_the_clock(runs):
     assert round(sum(gap.end_s - gap.start_s for gap in gaps) * 16_000) == lost
     jobs = [message for message in outputs if isinstance(message, Job)]
     assert all(len(job.pcm) == 2 * (job.end_position - job.start_position) for job in jobs)
+    assert all(spoken_frames(job) == expected_frames(job) for job in jobs)
+
+
+def spoken_frames(job: Job) -> set[int]:
+    """The frames whose bit is set in a job's `speech`."""
+    frames = -(-len(job.pcm) // FRAME_BYTES)
+    assert len(job.speech) == -(-frames // 8)
+    return {at for at in range(8 * len(job.speech)) if job.speech[at // 8] >> at % 8 & 1}
+
+
+def expected_frames(job: Job) -> set[int]:
+    """The frames of `pcm` that are for the greater part of frames that FakeEar takes for speech."""
+    percents = np.frombuffer(job.pcm, np.uint8)[::2]
+    middles = np.arange(FRAME_SAMPLES // 2, len(percents), FRAME_SAMPLES)
+    return set(np.flatnonzero(percents[middles] >= 50).tolist())
+
+
+def test_a_job_of_an_open_utterance_says_where_speech_is(tmp_path):
+    ring = ring_of([(0, 20, 0), (95, 20, 0), (20, 4, 0), (95, 10, 0)])
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), SETTINGS)
+    for frame in ring.values():
+        stream.on_frames([frame])
+    job = stream.partial_job()
+    store.close()
+    assert spoken_frames(job) == expected_frames(job) != set()
 
 
 @EFFORT

@@ -8,6 +8,8 @@ from .level import LevelFollower, peaks_of, samples_of
 from .segment_store import Segment, id_of
 from .silero import Silero
 
+SPEECH_PROBABILITY = 0.5  # of a frame that counts as speech in Job.speech, whatever the threshold
+
 
 class FrameBuffer:
     """Frames by `seq`, added in order."""
@@ -15,12 +17,16 @@ class FrameBuffer:
     def __init__(self, source: str):
         self._source = source
         self._frames: dict[int, AudioFrame] = {}
+        self._probabilities: dict[int, float] = {}
 
     def __getitem__(self, seq: int) -> AudioFrame:
         return self._frames[seq]
 
-    def add(self, frame: AudioFrame) -> None:
+    def add(self, frame: AudioFrame, probability: float | None = None) -> None:
+        """`probability` is None for a frame of a segment that an earlier vad decided."""
         self._frames[frame.seq] = frame
+        if probability is not None:
+            self._probabilities[frame.seq] = probability
 
     def has_all_of(self, segment: Segment) -> bool:
         return all(seq in self._frames for seq in range(segment.first_seq, segment.last_seq + 1))
@@ -46,7 +52,20 @@ class FrameBuffer:
             pcm=bytes(pcm),
             gap_s=gap_samples / SAMPLE_RATE_HZ,
             purpose=purpose,
+            speech=bytes.fromhex(segment.speech) or self.speech_of(segment),
         )
+
+    def speech_of(self, segment: Segment) -> bytes:
+        """Job.speech: a bit per frame of the job's sound. Empty if the probability of one of them is not known."""
+        if any(seq not in self._probabilities for seq in range(segment.first_seq, segment.last_seq + 1)):
+            return b""
+        bits = 0
+        for frame in self._frames_of(segment):
+            if self._probabilities[frame.seq] >= SPEECH_PROBABILITY:
+                middle = frame.position - segment.start_position + FRAME_SAMPLES // 2  # gaps are not whole frames
+                bits |= 1 << middle // FRAME_SAMPLES
+        count = -(-(segment.end_position - segment.start_position) // FRAME_SAMPLES)
+        return bits.to_bytes(-(-count // 8), "little")
 
     def first_at(self, position: int, from_seq: int) -> AudioFrame:
         """The frame at this position, or else the next one that is present."""
@@ -56,6 +75,7 @@ class FrameBuffer:
     def drop_before(self, seq: int) -> None:
         while (oldest := next(iter(self._frames))) < seq:
             del self._frames[oldest]
+            self._probabilities.pop(oldest, None)
 
     def _frames_of(self, segment: Segment) -> list[AudioFrame]:
         span = range(segment.first_seq, segment.last_seq + 1)

@@ -184,9 +184,10 @@ class Stream:
         return [output for frame in frames for output in self._on_frame(frame, probabilities)]
 
     def _on_frame(self, frame: AudioFrame, probabilities: dict[int, float]) -> list[Output]:
-        self._frames.add(frame)
+        is_undecided = frame.seq >= self._decide_from_seq
+        self._frames.add(frame, probabilities[frame.seq] if is_undecided else None)
         outputs = self._release_pending(lambda segment: segment.last_seq <= frame.seq)
-        if frame.seq >= self._decide_from_seq:
+        if is_undecided:
             outputs += self._decide(frame, probabilities[frame.seq])
         self._frames.drop_before(self._kept_from_seq(frame))
         self._decisions.commit()
@@ -315,6 +316,7 @@ class Stream:
     def _on_ended(self, event: UtteranceEnded) -> list[Output]:
         kind = SegmentKind.SHORT if event.too_short else SegmentKind.SPEECH
         segment = self._segment_to(event.last_seq, kind, event.reason)
+        segment = replace(segment, speech=self._frames.speech_of(segment).hex())  # a recovered job has the same
         self._open = None
         self._decisions.save(segment)
         failpoint("vad.segment.decided")
