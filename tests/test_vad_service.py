@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig.processes import output_of
-from rig.vad import VadPeers, silent, spoken
+from rig.vad import VadPeers, make_frame, silent, spoken
 from rig.workers import FakeWorker
 from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, Failed, Final, Gap, Job, SpeechStopped, Status
 from voicetap.settings import Settings
 from voicetap_vad import silero
+from voicetap_vad.frame_buffer import FrameScorer
 from voicetap_vad.segmenter import ScoredFrame, Segmenter, UtteranceEnded
 from voicetap_vad.silero import Silero
 
@@ -109,9 +110,10 @@ def test_restarts_do_not_change_the_segments(peers, spawn):
 
 
 def undisturbed(sound: bytes, settings: Settings) -> list[tuple[int, int]]:
-    model, segmenter = Silero(silero.load(silero.model_path())), Segmenter(settings.vad)
+    scorer, segmenter = FrameScorer(Silero(silero.load(silero.model_path()))), Segmenter(settings.vad)
+    frames = [make_frame(seq, sound[seq * FRAME_BYTES :][:FRAME_BYTES]) for seq in range(len(sound) // FRAME_BYTES)]
     spans = []
-    for seq, probability in enumerate(model.probabilities(sound)):
+    for seq, probability in scorer.probabilities(frames).items():
         for event in segmenter.on_frame(ScoredFrame(seq, seq * FRAME_SAMPLES, probability)):
             if isinstance(event, UtteranceEnded):
                 spans.append((event.first_seq * FRAME_SAMPLES, (event.last_seq + 1) * FRAME_SAMPLES))

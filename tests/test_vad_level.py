@@ -1,0 +1,84 @@
+"""What Silero is fed: quiet speech is detected as loud speech is, and a follower forgets all but the latest seconds."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from rig.vad import make_frame, silent, spoken
+from voicetap.messages import FRAME_BYTES
+from voicetap_vad import silero
+from voicetap_vad.frame_buffer import FrameScorer
+from voicetap_vad.level import FORGET_FRAMES, MAX_GAIN, TARGET, LevelFollower, amplified, peaks_of, samples_of
+from voicetap_vad.silero import Silero
+
+EFFORT = effort(max_examples=40)
+
+peaks = st.lists(
+    st.tuples(st.sampled_from([0, 1, 30, 41, 400, 8_000, 32_767, 32_768]), st.integers(1, 90)), max_size=12
+).map(lambda runs: [value / 32_768 for value, count in runs for _ in range(count)])
+
+
+@EFFORT
+@given(peaks, st.lists(st.integers(0, 32_768).map(lambda value: value / 32_768), min_size=303, max_size=303), peaks)
+def test_a_follower_that_was_warmed_up_equals_one_that_never_stopped(before, warm_up, after):
+    never_stopped, warmed_up = LevelFollower(), LevelFollower()
+    never_stopped.gains(before)
+    for follower in (never_stopped, warmed_up):
+        follower.gains(warm_up)
+    assert never_stopped.gains(after).tolist() == warmed_up.gains(after).tolist()
+
+
+def test_silence_after_full_scale_is_forgotten_as_well():
+    """The longest memory there is."""
+    assert FORGET_FRAMES == 303
+    follower = LevelFollower()
+    follower.gains([1.0])
+    gains = follower.gains([0.0] * FORGET_FRAMES)[:, 1]
+    assert np.float32(MAX_GAIN) not in gains[: FORGET_FRAMES - 3] and gains[-1] == np.float32(MAX_GAIN)
+
+
+@EFFORT
+@given(peaks)
+def test_nothing_is_clipped_or_attenuated_and_the_gain_has_a_ceiling(peaks):
+    gains = LevelFollower().gains(peaks)
+    limit = np.maximum(TARGET, peaks) + 1e-6
+    assert np.all(gains * np.array(peaks).reshape(-1, 1) <= limit.reshape(-1, 1))
+    assert np.all(gains >= 1) and np.all(gains <= np.float32(MAX_GAIN))
+
+
+def test_the_gain_falls_at_once_and_rises_over_a_frame():
+    (quiet, loud, after, _) = LevelFollower().gains([0.01, 0.5, 0.01, 0.01]).tolist()
+    assert quiet == [50, 50] and loud == [1, 1]
+    assert after[0] == 1 and 1 < after[1] < 1.03
+
+
+def test_frames_join_without_a_step_where_the_gain_rises():
+    samples = np.full((3, 512), 0.001, np.float32)
+    samples[0, 0] = 0.5
+    fed = amplified(samples, LevelFollower().gains(peaks_of(samples))).reshape(-1)[1:]
+    assert np.abs(np.diff(fed)).max() < 1e-7
+
+
+@EFFORT
+@given(peaks, st.integers(1, 20))
+def test_batches_change_nothing(peaks, size):
+    follower = LevelFollower()
+    batches = [row for at in range(0, len(peaks), size) for row in follower.gains(peaks[at : at + size]).tolist()]
+    assert batches == LevelFollower().gains(peaks).tolist()
+
+
+def test_the_lowest_sample_has_a_peak():
+    assert peaks_of(samples_of(b"\x00\x80" * 512)) == [1.0]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
+def test_quiet_speech_is_detected_as_loud_speech_is(gain):
+    scorer = FrameScorer(Silero(silero.load(silero.model_path())))
+    loud = np.frombuffer(silent(60) + spoken(), "<i2")
+    pcm = np.round(loud * gain).astype("<i2").tobytes()
+    frames = [make_frame(at // FRAME_BYTES, pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
+    probabilities = scorer.probabilities(frames)
+    detected = [probabilities[frame.seq] > 0.5 for frame in frames[60:]]
+    assert sum(detected) > 0.7 * len(detected)
