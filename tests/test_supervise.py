@@ -105,6 +105,21 @@ def test_a_killed_and_a_frozen_program_are_restarted(spawn, stop, runtime_dir, b
     stop(bundle)
 
 
+@pytest.mark.parametrize("action", ["hang", "gil"])
+@pytest.mark.parametrize("name", ["journal", "watchdog"])
+def test_a_program_that_hangs_leaves_the_traceback_of_every_thread_and_is_restarted(
+    spawn, stop, runtime_dir, bus, name, action
+):
+    program = "watchdog-journal" if name == "watchdog" else name
+    beats = LastHeartbeats(bus, program)
+    bundle = spawn(SUPERVISE, "journal", failpoints=f"{name}.beat:8:{action}")
+    first = beats.wait(program)
+    beats.wait(program, other_than=first)
+    eventually(lambda: "Aborted" in processes.output_of(SUPERVISE, runtime_dir), 5, "its traceback")
+    assert 'service/failpoint.py", line' in processes.output_of(SUPERVISE, runtime_dir)
+    stop(bundle)
+
+
 def test_a_frozen_watchdog_is_restarted(spawn, stop, bus):
     beats = LastHeartbeats(bus, "watchdog-journal")
     bundle = spawn(SUPERVISE, "journal", watchdog_heartbeat_timeout_s=1)

@@ -24,6 +24,7 @@ from voicetap.service import logs, restart_backoff, shutdown
 from voicetap.service.locks import Lock
 
 from .layout import BundleLayout
+from .liveness import ABORT_S
 from .shutdown import POLL_S, BundleShutdown
 from .supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
 from .watchdog_file import ExitMonitor, WatchdogFileReader
@@ -145,7 +146,9 @@ class SupervisordParent:
             if is_stale:
                 log.error("the watchdog hangs: killing it")
                 self._reset_watchdog_timeout()
-                self._supervisord.signal(process, "KILL")
+                self._watchdog_exit.send(signal.SIGABRT)
+                self._wait(ABORT_S)  # until it has exited; one that is stopped by a signal does not
+                self._watchdog_exit.send(signal.SIGKILL)
 
     def _reset_watchdog_timeout(self) -> None:
         """Before the watchdog starts, which its restart back-off may delay."""
