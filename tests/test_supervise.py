@@ -274,6 +274,24 @@ def test_a_bundle_that_is_stopped_and_continued_keeps_running(spawn, stop, runti
     stop(bundle)
 
 
+def test_a_bundle_whose_processes_were_all_frozen_for_long_restarts_none_of_them(spawn, stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    bundle = spawn(SUPERVISE, **quick, loop_timeout_s=1, watchdog_heartbeat_timeout_s=1)
+    first = {name: beats.wait(name) for name in names}
+    time.sleep(3)  # every timer is armed
+    everything = processes.processes_of(runtime_dir)
+    for process in everything:
+        process.suspend()
+    time.sleep(8)  # longer than every timeout
+    for process in everything:
+        process.resume()
+    time.sleep(3)
+    assert {name: beats.wait(name) for name in names} == first
+    assert supervisord_of(bundle) in everything
+    stop(bundle)
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["once", "for ever"])
 def test_a_bundle_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(spawn, runtime_dir, bus, again):
     beats = LastHeartbeats(bus, "journal")

@@ -121,6 +121,18 @@ def test_a_monitor_that_was_late_resets_all_timeouts(story):
     assert aborts(story.wait(0.3)) == [7]
 
 
+def test_a_monitor_that_was_late_first_reads_heartbeats_that_are_newer_than_the_pause(story):
+    story.step(listed())
+    deadline_s = story.now_s + 1
+    story.now_s += 60
+    assert story.step(listed()) == []
+    story.step(heartbeat(state="busy", deadline_s=deadline_s))  # it was sent before the pause
+    assert story.wait(0.3) == []
+    story.step(heartbeat(state="busy", deadline_s=deadline_s + 60))
+    assert story.wait(0.5) == []
+    assert aborts(story.wait(1.5)) == [7]
+
+
 def test_heartbeats_of_another_process_do_not_count(story):
     story.step(listed(age_s=60))
     assert aborts(story.wait(1.5)) == []

@@ -5,7 +5,7 @@ A program that hangs is aborted first, so that its faulthandler writes where it 
 A program is monitored from the moment it is listed, with a startup timeout, and not from its first heartbeat: one that
 hung before the watchdog started is found too. A program that was killed before its first heartbeat gets twice the
 timeout next time, so that a slow machine comes up in the end. After a step that was itself late every program gets
-a new timeout: heartbeats may have been missed while the watchdog was stopped.
+a new timeout, and no job is past its deadline before that: the heartbeats read next may be older than the pause.
 """
 
 import math
@@ -131,6 +131,7 @@ class LivenessMonitor:
         self._give_up_s = give_up_s
         self._programs: dict[str, _ProgramState] = {}
         self._last_step_s: float | None = None
+        self._jobs_judged_from_s = 0.0
 
     def step(self, event: LivenessEvent, now_s: float) -> list[LivenessAction]:
         """The actions that `event` requires, in order."""
@@ -175,8 +176,9 @@ class LivenessMonitor:
         return {name: count for name, count in counts.items() if count > FLAPPING_RESTARTS}
 
     def _reset_timeouts(self, now_s: float) -> None:
+        self._jobs_judged_from_s = now_s + self._heartbeat_timeout_s
         for program in self._programs.values():
-            program.heartbeat_deadline_s = max(program.heartbeat_deadline_s, now_s + self._heartbeat_timeout_s)
+            program.heartbeat_deadline_s = max(program.heartbeat_deadline_s, self._jobs_judged_from_s)
             program.last_heartbeat_s = now_s
             program.job_deadline_s = 0.0  # until its next heartbeat
 
@@ -224,7 +226,7 @@ class LivenessMonitor:
             return self._kill(name, program, now_s)
         if now_s > program.heartbeat_deadline_s:
             reason = "no heartbeat in time"
-        elif program.job_deadline_s and now_s > program.job_deadline_s:
+        elif program.job_deadline_s and now_s > max(program.job_deadline_s, self._jobs_judged_from_s):
             reason = "its job is past its deadline"
         else:
             return []

@@ -31,6 +31,7 @@ from .watchdog_file import ExitMonitor, WatchdogFileReader
 
 TICK_S = 0.5
 LIST_S = 2.0  # between two requests for supervisord's list, when nothing happens
+LATE_S = 4.0  # a longer turn: it waits TICK_S, and TIMEOUT_S for an answer of supervisord
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed and restarted
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -121,8 +122,15 @@ class SupervisordParent:
 
     def _monitor(self) -> None:
         """Until supervisord has exited or there is a reason to stop."""
-        answered_s, list_s = time.monotonic(), 0.0
+        turn_s = answered_s = time.monotonic()
+        list_s = 0.0
         while self._child.poll() is None and not self._stop_reason():
+            pause_s, turn_s = time.monotonic() - turn_s, time.monotonic()
+            if pause_s > LATE_S:  # this process was stopped, and perhaps supervisord too
+                answered_s = turn_s
+            elif turn_s - answered_s > FROZEN_S:
+                log.error("supervisord does not answer: killing it")
+                self._child.kill()
             is_stale, has_exited = self._watchdog_file.is_stale(time.monotonic()), self._watchdog_exit.has_exited()
             with contextlib.suppress(*UNREACHABLE):
                 if has_exited:
@@ -135,9 +143,6 @@ class SupervisordParent:
                     is_starting = any(process.state == "STOPPED" for process in processes)
                     list_s = answered_s + (0 if is_starting else LIST_S)
                     self._check_watchdog(processes, is_stale)
-            if time.monotonic() - answered_s > FROZEN_S:
-                log.error("supervisord does not answer: killing it")
-                self._child.kill()
             self._wait(TICK_S if time.monotonic() < list_s else POLL_S)
 
     def _check_watchdog(self, processes: tuple[SupervisedProcess, ...], is_stale: bool) -> None:
