@@ -19,6 +19,7 @@ def test_back_off_is_short_then_doubles_and_is_short_again_after_a_reset():
 class FakeDevice:
     name = "fake"
     warning = ""
+    note = "channel 1 of 2"
 
     def __init__(self):
         self.blocks: list[bytes] = []

@@ -106,6 +106,10 @@ class CaptureService:
             return
         due = self._frames_due()
         pcm = self._source.read(due * FRAME_BYTES) if due else b""
+        if due and self._source.jump:
+            self._publish(self._framer.flush())
+            self._framer.skip_to(self._source.jump.position, self._source.jump.reason)
+            self._gaps += 1
         if self._source.state == SourceStatus.LIVE:
             self._on_audio(pcm)
         else:
@@ -184,7 +188,7 @@ class CaptureService:
             source=self._name,
             stream=self._ring.stream,
             state=state,
-            detail=detail,
+            detail=detail or self._source.note,
             position_s=self._ring.next_position / SAMPLE_RATE_HZ,
             gaps=self._gaps,
         )

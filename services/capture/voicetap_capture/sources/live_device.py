@@ -20,11 +20,13 @@ log = logging.getLogger("capture")
 class RecordingDevice(Protocol):
     """An open device. `read` never waits; it raises OSError once the device is gone.
 
-    `warning` is a text for users about a device that works, or empty. `flush` returns what filters held back.
+    `warning` is a text for users about a device that works, or empty; `note` says which channel is used. `flush`
+    returns what filters held back.
     """
 
     name: str
     warning: str
+    note: str
 
     def read(self) -> bytes: ...
     def flush(self) -> bytes: ...
@@ -57,6 +59,7 @@ class LiveDevice:
 
     live = True
     realtime = False
+    jump = None
 
     def __init__(
         self,
@@ -76,6 +79,10 @@ class LiveDevice:
         self._retry_at_s = 0.0
         self._received_s = 0.0
         self._due_s = 0.0  # when the next block is expected
+
+    @property
+    def note(self) -> str:
+        return self._device.note if self._device else ""
 
     def close(self) -> None:
         device, self._device = self._device, None

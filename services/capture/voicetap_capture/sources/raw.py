@@ -37,6 +37,8 @@ class RawFileSource:
 
     live = False
     detail = ""
+    note = ""
+    jump = None
 
     def __init__(self, fd: int, position: int, realtime: bool):
         self.state = SourceStatus.LIVE
@@ -63,6 +65,8 @@ class RawPipeSource:
     live = False
     realtime = False  # its writer sets the rate
     detail = ""
+    note = ""
+    jump = None
 
     def __init__(self, fd: int):
         self.state = SourceStatus.LIVE
