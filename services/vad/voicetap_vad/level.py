@@ -13,10 +13,9 @@ from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 FULL_SCALE = 32768.0
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
-TARGET = 0.5  # of full scale: the peak that Silero should get
-MAX_GAIN = 10 ** (52 / 20)  # so that silence is not amplified until it resembles speech
-HALF_LIFE_S = 1.0  # of the envelope
-FORGET_FRAMES = 303  # an envelope at full scale is at the floor by then: older peaks change no gain
+TARGET = 1.0  # full scale: the peak that Silero should get; half of it loses as few words, and more noise is speech
+MAX_GAIN = 10 ** (58 / 20)  # so that silence is not amplified until it resembles speech
+HALF_LIFE_S = 0.5  # of the envelope; longer ones lose the quiet words after loud ones
 
 SILENT_DBFS = -120.0
 LEVEL_FALL_DB, NOISE_RISE_DB = 10 * FRAME_S, 1.5 * FRAME_S  # per frame
@@ -27,13 +26,16 @@ SPEECHLESS_FRAMES = round(60 / FRAME_S)
 
 _DECAY = 0.5 ** (FRAME_S / HALF_LIFE_S)
 _FLOOR = TARGET / MAX_GAIN
+# A peak at full scale decays to the floor in all but two of them; the last gain before matters, too.
+FORGET_FRAMES = math.floor(math.log(_FLOOR, _DECAY)) + 2
 _RAMP = np.arange(FRAME_SAMPLES, dtype=np.float32) / FRAME_SAMPLES
 
 
 class LevelFollower:
     """A peak follower with a floor.
 
-    Two that were fed the same latest FORGET_FRAMES peaks have the same state, bit for bit.
+    Two that were fed the same latest FORGET_FRAMES peaks have the same state, bit for bit: max and multiplication are
+    monotonic, rounding included, so that the envelope is that of one of the peaks alone.
     """
 
     def __init__(self) -> None:
