@@ -12,9 +12,9 @@ class FakeModel:
     def __init__(self, **candidates: Candidate):
         self.candidates, self.searches = candidates, []
 
-    def __call__(self, *, beam_size: int, temperature: float, with_previous: bool) -> Candidate:
+    def __call__(self, *, beam_size: int, temperature: float) -> Candidate:
         name = "warm" if temperature else "wide" if beam_size > 1 else "greedy"
-        self.searches.append((name, with_previous))
+        self.searches.append(name)
         return self.candidates[name]
 
 
@@ -22,7 +22,7 @@ def candidate(text: str, avg_logprob: float, no_speech_prob: float = 0.0) -> Can
     return Candidate([1], text, avg_logprob, no_speech_prob)
 
 
-GREEDY, WIDE, WARM = ("greedy", True), ("wide", True), ("warm", False)
+GREEDY, WIDE, WARM = "greedy", "wide", "warm"
 
 
 @pytest.mark.parametrize(

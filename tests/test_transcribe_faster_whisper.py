@@ -42,7 +42,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"hotwords": "lamp", "initial_prompt": "At home."}])
 def test_whisper_encodes_once_and_times_every_word(model, options, encoded):
     engine = load_whisper(model, **options)
-    result = engine.transcribe(25 * SILENCE, Options(previous_text="hello"))
+    result = engine.transcribe(25 * SILENCE, Options())
     engine.close()
     assert (result.text.strip(), result.language, encoded) == (tinywhisper.TEXT, "en", [3000])
     assert [word.word.strip() for word in result.words] == tinywhisper.TEXT.split()

@@ -73,7 +73,7 @@ class Decoder:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._jobs: queue.SimpleQueue[tuple[Job, str] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[DecoderEvent] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._preempted = threading.Event()
@@ -96,10 +96,10 @@ class Decoder:
         """Whether the thread outlived the `with` block: it is in C code that cannot be interrupted."""
         return self._thread.is_alive()
 
-    def decode(self, job: Job, previous_text: str) -> None:
-        """Starts the job. Call it only when no other is in progress. `previous_text` prompts the engine."""
+    def decode(self, job: Job) -> None:
+        """Starts the job. Call it only when no other is in progress."""
         self._preempted.clear()
-        self._jobs.put((job, previous_text))
+        self._jobs.put(job)
 
     def preempt(self) -> None:
         """Asks the engine to abort the current job. An engine may ignore it and finish."""
@@ -124,8 +124,8 @@ class Decoder:
             engine = self._load()
         except Exception as error:  # noqa: BLE001  the main thread raises it again
             return self._publish(EngineFailed(error))
-        while engine and (work := self._next_job()):
-            self._decode(engine, *work)
+        while engine and (job := self._next_job()):
+            self._decode(engine, job)
         if engine:
             engine.close()
 
@@ -143,18 +143,18 @@ class Decoder:
             retry_s = min(retry_s * 2, MAX_RETRY_S)
         return None
 
-    def _next_job(self) -> tuple[Job, str] | None:
+    def _next_job(self) -> Job | None:
         try:
             return self._jobs.get(timeout=IDLE_RELEASE_S)
         except queue.Empty:
             malloc_tuning.release_freed_memory()
             return self._jobs.get()
 
-    def _decode(self, engine: Engine, job: Job, previous_text: str) -> None:
+    def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()
         failpoint("transcribe.decoding")
         is_interim = job.purpose == Purpose.INTERIM
-        options = Options(previous_text=previous_text, is_interim=is_interim, is_preempted=self._preempted.is_set)
+        options = Options(is_interim=is_interim, is_preempted=self._preempted.is_set)
         try:
             result = engine.transcribe(job.pcm, options)
         except Preempted:

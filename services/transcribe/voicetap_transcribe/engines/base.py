@@ -36,7 +36,6 @@ def _never() -> bool:
 class Options:
     """Options of one decode, beside the settings."""
 
-    previous_text: str = ""  # a prompt: the end of the utterance before
     is_interim: bool = False  # the result is soon replaced: speed matters more than accuracy
     is_preempted: Callable[[], bool] = _never
 

@@ -61,8 +61,8 @@ class Candidate:
 
 
 class Generate(Protocol):
-    def __call__(self, *, beam_size: int, temperature: float, with_previous: bool) -> Candidate:
-        """One search; `with_previous`: prompted with the previous text."""
+    def __call__(self, *, beam_size: int, temperature: float) -> Candidate:
+        """One search."""
 
 
 def search(generate: Generate, beam_size: int) -> Candidate:
@@ -79,11 +79,11 @@ def search(generate: Generate, beam_size: int) -> Candidate:
 
 
 def _candidates(generate: Generate, beam_size: int) -> Iterator[Candidate]:
-    yield (candidate := generate(beam_size=1, temperature=0.0, with_previous=True))
+    yield (candidate := generate(beam_size=1, temperature=0.0))
     if beam_size > 1:
-        yield (candidate := generate(beam_size=beam_size, temperature=0.0, with_previous=True))
-    if candidate.is_doubtful:  # possibly because of the prompt, so without it
-        yield generate(beam_size=1, temperature=FALLBACK_TEMPERATURE, with_previous=False)
+        yield (candidate := generate(beam_size=beam_size, temperature=0.0))
+    if candidate.is_doubtful:
+        yield generate(beam_size=1, temperature=FALLBACK_TEMPERATURE)
 
 
 def window_frames(frames: int) -> int:

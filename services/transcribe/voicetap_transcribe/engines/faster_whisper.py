@@ -80,7 +80,7 @@ class FasterWhisper:
         options.check_preempted()
         language, language_probability = self._language_of(encoded)
         tokenizer = self._tokenizer(language)
-        generate = partial(self._generate, encoded, tokenizer, options.previous_text, frames)
+        generate = partial(self._generate, encoded, tokenizer, frames)
         best = decoding.search(generate, 1 if options.is_interim else self._settings.beam_size)
         options.check_preempted()
         return Result(
@@ -109,14 +109,12 @@ class FasterWhisper:
         self,
         encoded: ctranslate2.StorageView,
         tokenizer: Tokenizer,
-        previous_text: str,
         frames: int,
         *,
         beam_size: int,
         temperature: float,
-        with_previous: bool,
     ) -> Candidate:
-        prompt = self._prompt(tokenizer, previous_text if with_previous else "")
+        prompt = self._prompt(tokenizer)
         sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
         generated = self._whisper.model.generate(
             encoded,
@@ -132,11 +130,11 @@ class FasterWhisper:
         avg_logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end token counts too
         return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
 
-    def _prompt(self, tokenizer: Tokenizer, previous_text: str) -> list[int]:
-        previous = f"{self._settings.initial_prompt} {previous_text}".strip()
+    def _prompt(self, tokenizer: Tokenizer) -> list[int]:
+        initial = self._settings.initial_prompt.strip()
         return self._whisper.get_prompt(
             tokenizer,
-            tokenizer.encode(f" {previous}") if previous else [],
+            tokenizer.encode(f" {initial}") if initial else [],
             without_timestamps=True,  # vad has cut the audio: timestamp tokens would only cost time
             hotwords=self._settings.hotwords or None,
         )
