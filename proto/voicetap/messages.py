@@ -156,6 +156,9 @@ class Word:
 class Job:
     """One utterance to transcribe. Its span never changes; `attempt` counts workers lost over it.
 
+    `speech` has one bit per frame of `pcm`, the least significant first: whether Silero's probability of speech was 0.5
+    or more. Empty where it is not known.
+
     `purpose` is final, or for an utterance that is still open: early (the very cut that will be final if this pause
     is its end) or interim (what there is of it so far). These two are answered with a Hypothesis, and never owed.
     """
@@ -170,6 +173,7 @@ class Job:
     pcm: bytes
     gap_s: float = 0.0  # silence put in where the device delivered nothing
     purpose: str = Purpose.FINAL
+    speech: bytes = b""
 
 
 @message

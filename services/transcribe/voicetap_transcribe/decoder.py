@@ -33,11 +33,12 @@ class EngineLoading:
 
 @dataclass(frozen=True)
 class EngineLoaded:
-    """The engine is ready. `remark` is a notice for the user, or empty."""
+    """An engine is ready, from the next job on. `remark` is a notice for the user, or empty."""
 
     engine: str
     model: str
     remark: str
+    origin: str = ""  # of the model
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Decoder:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Engine | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[DecoderEvent] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._preempted = threading.Event()
@@ -124,8 +125,11 @@ class Decoder:
             engine = self._load()
         except Exception as error:  # noqa: BLE001  the main thread raises it again
             return self._publish(EngineFailed(error))
-        while engine and (job := self._next_job()):
-            self._decode(engine, job)
+        while engine and (work := self._next_work()):
+            if isinstance(work, Job):
+                self._decode(engine, work)
+            else:
+                engine = self._switch(engine, work)
         if engine:
             engine.close()
 
@@ -135,7 +139,9 @@ class Decoder:
         while not self._closing.is_set():
             try:
                 engine, remark = base.load(self._settings, lambda detail: self._publish(EngineLoading(detail)))
-                self._publish(EngineLoaded(engine.name, engine.model, remark))
+                self._publish_loaded(engine, remark)
+                if remark:
+                    threading.Thread(target=self._load_preferred, name="preferred engine", daemon=True).start()
                 return engine
             except ModelUnavailable as error:
                 self._publish(EngineLoading(f"{error}; trying again in {retry_s:g} s"))
@@ -143,7 +149,28 @@ class Decoder:
             retry_s = min(retry_s * 2, MAX_RETRY_S)
         return None
 
-    def _next_job(self) -> Job | None:
+    def _load_preferred(self) -> None:
+        """Waits for the weights that were not there at the start, then has the decoder thread switch to them."""
+        os.nice(NICE)
+        retry_s = FIRST_RETRY_S
+        while not self._closing.wait(retry_s):
+            try:
+                return self._jobs.put(base.load_preferred(self._settings, lambda detail: log.debug("%s", detail)))
+            except ModelUnavailable as error:
+                log.debug("%s", error)
+            except Exception as error:  # noqa: BLE001  the fallback goes on
+                return log.info("the fallback engine stays: %s", error)
+            retry_s = min(retry_s * 2, MAX_RETRY_S)
+
+    def _switch(self, engine: Engine, preferred: Engine) -> Engine:
+        engine.close()
+        self._publish_loaded(preferred, "")
+        return preferred
+
+    def _publish_loaded(self, engine: Engine, remark: str) -> None:
+        self._publish(EngineLoaded(engine.name, engine.model, remark, getattr(engine, "origin", "")))
+
+    def _next_work(self) -> Job | Engine | None:
         try:
             return self._jobs.get(timeout=IDLE_RELEASE_S)
         except queue.Empty:

@@ -120,10 +120,12 @@ class WorkerService:
             case EngineLoading(detail):
                 log.info("%s", detail)
                 self._node.detail = detail
-            case EngineLoaded(engine, model, remark):
-                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s %s", engine, model, remark)
+                self._node.beat_now()
+            case EngineLoaded(engine, model, remark, origin):
+                used = f"{engine} {model} ({origin})" if origin else f"{engine} {model}"
+                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s", used, remark)
                 self._engine = event
-                self._node.detail = remark or f"{engine} {model}"
+                self._node.detail = remark or used
             case EngineFailed(error):
                 raise error
             case DecodeDone(_, result, decode_s):

@@ -47,14 +47,15 @@ class FasterWhisper:
         for logger in ("faster_whisper", "huggingface_hub", "httpx2"):  # they log each utterance, request and retry
             logging.getLogger(logger).setLevel(logging.ERROR)
         self._settings = settings.transcribe
-        directory = model_download.find_model(self._settings.model, SIZES, self._settings.offline, progress)
-        self.model = Path(directory).name if Path(self._settings.model).is_dir() else self._settings.model
+        found = model_download.find_model(self._settings.model, SIZES, self._settings.offline, progress)
+        self.model = found.directory.name if not found.origin else self._settings.model
+        self.origin = found.origin
         progress(f"loading {self.model}")
-        self._whisper = _open(directory, self._settings)
+        self._whisper = _open(str(found.directory), self._settings)
         self._language = _language(self._settings, self._whisper)
         self._suppressed = get_suppressed_tokens(self._tokenizer(self._language or "en"), [-1])
         self._use_short_windows = False
-        if decoding.declares_short_windows(Path(directory)):
+        if decoding.declares_short_windows(found.directory):
             self._use_short_windows = self._supports_short_windows()
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
