@@ -13,7 +13,7 @@ from faster_whisper.transcribe import Segment
 from rig import tinywhisper, trained
 from rig.engines import SILENCE, load_whisper, spoken
 from voicetap.errors import ConfigError
-from voicetap_transcribe.engines import decoding, faster_whisper
+from voicetap_transcribe.engines import faster_whisper, windows
 from voicetap_transcribe.engines.base import Options, Preempted
 from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 from voicetap_transcribe.hallucination_filter import FilteredResult, filter_result
@@ -23,9 +23,7 @@ from voicetap_transcribe.hallucination_filter import FilteredResult, filter_resu
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """One that is built here, or a copy of the model of the parameter, without its declaration of short windows."""
     if wanted := getattr(request, "param", None):
-        return Path(
-            shutil.copytree(wanted, tmp_path / wanted.name, ignore=shutil.ignore_patterns(decoding.DECLARATION))
-        )
+        return Path(shutil.copytree(wanted, tmp_path / wanted.name, ignore=shutil.ignore_patterns(windows.DECLARATION)))
     return tinywhisper.build(tmp_path / "tiny")
 
 

@@ -153,8 +153,8 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Path) -> Pat
 
 
 def test_packaged_weights_are_used_without_a_network_and_without_importing_them(closed_hub, package):
-    assert find_model("tiny.en", SIZES, True, no_progress) == Found(package, "package some-weights")
-    assert find_model(TINY_EN, SIZES, True, no_progress) == Found(package, "package some-weights")
+    assert find_model("tiny.en", SIZES, True, no_progress) == Found(package, "package some-weights", TINY_EN)
+    assert find_model(TINY_EN, SIZES, True, no_progress) == Found(package, "package some-weights", TINY_EN)
     engine, remark = base.load(settings(engine="auto", model="tiny.en"), no_progress)
     assert (engine.name, engine.model, engine.origin, remark) == (
         "faster-whisper",
@@ -216,7 +216,7 @@ def test_a_known_size_is_downloaded_at_its_revision_and_checked(closed_hub, pinn
         use_hub(monkeypatch, address)
         found = find_model("tiny.en", SIZES, False, no_progress)
     assert (found.directory.name, found.origin) == (hub.COMMIT, address)
-    assert find_model("tiny.en", SIZES, True, no_progress) == Found(found.directory, "local cache")
+    assert find_model("tiny.en", SIZES, True, no_progress) == Found(found.directory, "local cache", TINY_EN)
     (found.directory / "model.bin").write_bytes(b"damaged")
     with pytest.raises(ModelMissing):
         find_model("tiny.en", SIZES, True, no_progress)

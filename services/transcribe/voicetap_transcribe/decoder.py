@@ -13,7 +13,7 @@ from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
-from . import malloc_tuning
+from . import languages, malloc_tuning
 from .engines import base
 from .engines.base import Engine, ModelUnavailable, Options, Preempted, Result
 
@@ -76,6 +76,7 @@ class Decoder:
         self._settings = settings
         self._jobs: queue.SimpleQueue[Job | Engine | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[DecoderEvent] = queue.SimpleQueue()
+        self._languages: dict[str, str] = {}  # the last sure one of each source
         self._closing = threading.Event()
         self._preempted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
@@ -180,8 +181,13 @@ class Decoder:
     def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()
         failpoint("transcribe.decoding")
-        is_interim = job.purpose == Purpose.INTERIM
-        options = Options(is_interim=is_interim, is_preempted=self._preempted.is_set)
+        source, is_interim = job.utterance_id.source, job.purpose == Purpose.INTERIM
+        options = Options(
+            speech=job.speech,
+            last_language=self._languages.get(source, ""),
+            is_interim=is_interim,
+            is_preempted=self._preempted.is_set,
+        )
         try:
             result = engine.transcribe(job.pcm, options)
         except Preempted:
@@ -190,4 +196,6 @@ class Decoder:
             log.exception("utterance %s cannot be decoded", job.utterance_id)
             self._publish(DecodeFailed(job, f"{type(error).__name__}: {error}"))
         else:
+            if result.language_probability >= languages.SURE and not is_interim:
+                self._languages[source] = result.language
             self._publish(DecodeDone(job, result, time.monotonic() - started_s))

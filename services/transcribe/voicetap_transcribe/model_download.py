@@ -24,11 +24,11 @@ from voicetap.config import nearest
 from voicetap.errors import ConfigError
 
 from . import weights
-from .engines import decoding
+from .engines import windows
 from .engines.base import ModelMissing, ModelUnavailable, Progress
 from .weights import PINS
 
-FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*", decoding.DECLARATION)
+FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*", windows.DECLARATION)
 TIMEOUT_S = 5.0
 PROGRESS_S = 1.0
 STALL_S = 20.0  # without MIN_RATE for this long, a download is no longer waited for
@@ -40,10 +40,15 @@ log = logging.getLogger("weights")
 
 @dataclass(frozen=True)
 class Found:
-    """Weights on this machine. `origin` says where from; it is empty for a directory of the settings."""
+    """Weights on this machine.
+
+    `origin` says where from; it is empty for a directory of the settings. `repository` is the hub id of published
+    weights, or empty.
+    """
 
     directory: Path
     origin: str = ""
+    repository: str = ""
 
 
 def find_model(model: str, sizes: Mapping[str, str], offline: bool, progress: Progress) -> Found:
@@ -54,19 +59,20 @@ def find_model(model: str, sizes: Mapping[str, str], offline: bool, progress: Pr
     slow. Then a download in progress continues, and the next call waits for that one.
     """
     if Path(model).is_dir():
-        return Found(Path(model))
+        return Found(Path(model), repository=weights.repository_of(Path(model)))
     if model.startswith((".", "/", "~")):
         raise ConfigError(f"transcribe.model: there is no directory {model}")
     if "/" not in model and model not in sizes:
         raise ConfigError(f"transcribe.model: there is no size {model}{nearest(model, sizes)}")
     repository = sizes.get(model, model)
+    published = repository if repository in PINS else ""
     if packaged := weights.packaged(repository):
-        return Found(packaged[0], f"package {packaged[1]}")
+        return Found(packaged[0], f"package {packaged[1]}", repository)
     if cached := _cached(repository):
-        return Found(cached, "local cache")
+        return Found(cached, "local cache", published)
     if offline or constants.HF_HUB_OFFLINE:
         raise ModelMissing(f"transcribe.model: {model} is not in the local cache, and offline is set")
-    return Found(_downloaded(repository, progress), constants.ENDPOINT)
+    return Found(_downloaded(repository, progress), constants.ENDPOINT, published)
 
 
 def _cached(repository: str) -> Path | None:

@@ -33,6 +33,7 @@ class Pin:
     revision: str
     model_sha256: str
     tokenizer_sha256: str
+    model_bytes: int = 0  # 0: not known; then only its name identifies it
 
     def files(self) -> dict[str, str]:
         """sha256 by file name."""
@@ -44,21 +45,25 @@ PINS = {
         "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
         "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         _ENGLISH,
+        75_537_502,
     ),
     "Systran/faster-whisper-tiny": Pin(
         "d90ca5fe260221311c53c58e660288d3deb8d356",
         "dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1",
         _MULTILINGUAL,
+        75_538_270,
     ),
     "Systran/faster-whisper-base.en": Pin(
         "3d3d5dee26484f91867d81cb899cfcf72b96be6c",
         "2a166925539a16005f14ff328359f9b9adb9dc4fb631bb3b227526862e93e2ef",
         _ENGLISH,
+        145_216_508,
     ),
     "Systran/faster-whisper-base": Pin(
         "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
         "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
         _MULTILINGUAL,
+        145_217_532,
     ),
     "Systran/faster-whisper-small.en": Pin(
         "d1d751a5f8271d482d14ca55d9e2deeebbae577f",
@@ -69,26 +74,31 @@ PINS = {
         "536b0662742c02347bc0e980a01041f333bce120",
         "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671",
         _MULTILINGUAL,
+        483_546_902,
     ),
     "Systran/faster-whisper-medium.en": Pin(
         "a29b04bd15381511a9af671baec01072039215e3",
         "11b220779aea4c6f3ce9d2549c8a95ea869ed84066864b999531ef53e594fe5b",
         _ENGLISH,
+        1_527_904_330,
     ),
     "Systran/faster-whisper-medium": Pin(
         "08e178d48790749d25932bbc082711ddcfdfbc4f",
         "9b45e1009dcc4ab601eff815b61d80e60ce3fd8c74c1a14f4a282258286b51ae",
         _MULTILINGUAL,
+        1_527_906_378,
     ),
     "Systran/faster-whisper-large-v3": Pin(
         "edaa852ec7e145841d8ffdb056a99866b5f0a478",
         "69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1",
         _V3,
+        3_087_284_237,
     ),
     "mobiuslabsgmbh/faster-whisper-large-v3-turbo": Pin(
         "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
         "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da",
         _TURBO,
+        1_617_884_929,
     ),
 }
 
@@ -107,6 +117,16 @@ def packaged(repository: str) -> tuple[Path, str] | None:
                 return None
             return directory, distribution
     return None
+
+
+def repository_of(directory: Path) -> str:
+    """The hub id of the published weights that are in this directory, or an empty text."""
+    for repository, pin in PINS.items():
+        path = directory / "model.bin"
+        is_candidate = pin.model_bytes and path.is_file() and path.stat().st_size == pin.model_bytes
+        if is_candidate and not wrong_file(directory, pin):
+            return repository
+    return ""
 
 
 def wrong_file(directory: Path, pin: Pin) -> str:

@@ -37,6 +37,8 @@ def _never() -> bool:
 class Options:
     """Options of one decode, beside the settings."""
 
+    speech: bytes = b""  # as in Job: a bit per frame of 32 ms; empty: not known
+    last_language: str = ""  # the last one of this source that was detected surely
     is_interim: bool = False  # the result is soon replaced: speed matters more than accuracy
     is_preempted: Callable[[], bool] = _never
 
