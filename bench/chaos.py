@@ -28,9 +28,8 @@ from voicetap.messages import Failed, Final
 from voicetap_bundle import Bundle
 
 RESULTS = Path(__file__).parent / "results"
-ACTIONS = ("KILL", "STOP", "TERM", "hang", "gil")
+ACTIONS = ("KILL", "STOP", "INT", "hang", "gil")
 KINDS = ("kill", "stop", "pause", "terminate", "intrude")
-SHORT_UTTERANCES = {"vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 4}  # which the smallest ring holds
 REACH_S = 4.0  # for failpoints that were not reached before the last of the other faults
 
 
@@ -43,11 +42,16 @@ class Plan:
     sentences: int
     workers: int
     decode_s: float
-    ring_s: int
+    has_small_ring: bool
     faults: list[faults.Fault]
     pairs: bool  # two faults at once
     failpoints: list[str]
     action: str
+
+    @property
+    def ring(self) -> dict[str, object]:
+        """The settings of the ring."""
+        return fault_run.SMALL_RING if self.has_small_ring else {}
 
     @property
     def failpoint_plan(self) -> str:
@@ -81,7 +85,7 @@ def plan(name: str) -> Plan:
         sentences=dice.randint(6, 14),
         workers=dice.randint(1, 3),
         decode_s=dice.choice((0.05, 0.2, 0.6)),
-        ring_s=dice.choice((10, 600)),
+        has_small_ring=dice.choice((True, False)),
         faults=faults.plan(name, dice.randint(5, 25), dice.choice((0.3, 0.8, 1.5)), pairs) if pairs else [],
         pairs=dice.random() < 0.3,
         failpoints=names,
@@ -100,12 +104,7 @@ def execute(planned: Plan, report: Report, directory: Path) -> list[str]:
         model=str(planned.decode_s),
         pace=planned.pace,
         runtime_dir=str(runtime_dir),
-        settings={
-            **fault_run.SHORT_TIMEOUTS,
-            **SHORT_UTTERANCES,
-            "transcribe.workers": planned.workers,
-            "capture.ring_s": planned.ring_s,
-        },
+        settings=fault_run.SHORT_TIMEOUTS | {"transcribe.workers": planned.workers} | planned.ring,
     )
     try:
         done, violations = fault_run.run_under_faults(

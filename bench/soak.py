@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from rig import judge, speech, world
+from rig import speech, verification, world
 from rig.collector import TapCollector
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap_bundle import Bundle
@@ -108,7 +108,7 @@ def soak(played: world.World) -> tuple[list[Sample], list[str], float]:
             collector.collect_for(SAMPLE_S)
             samples += sample(box)
         collector.poll(timeout_s=1.0)
-        found = judge.violations(played, collector.messages) + audit(box.settings)["violations"]
+        found = verification.violations(played, collector.messages) + audit(box.settings)["violations"]
     return samples, found, time.monotonic() - start_s
 
 

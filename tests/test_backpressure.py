@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rig import judge, processes, speech, world
+from rig import processes, speech, verification, world
 from rig.collector import TapCollector
+from rig.fault_run import SMALL_RING, SMALL_RING_S
 from rig.journal import collect
 from rig.processes import eventually
 from rig.sample_messages import final
@@ -21,8 +22,6 @@ from voicetap_bundle import Bundle
 
 MIB = 1 << 20
 MAX_GROWTH_MIB = 12  # of a process that holds nothing but its bounded queues
-RING_S = 10  # the smallest that the settings allow; then an utterance has to be shorter
-SMALL_RING = {"capture.ring_s": RING_S, "vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 4}
 
 needs_flite = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 
@@ -84,7 +83,7 @@ def test_a_slow_transcriber_delays_a_file_and_loses_nothing(bundle, runtime_dir)
     with box:
         entries = collect_all(box, memory, 50)
         assert memory.excessive() == {}
-    assert judge.violations(played, entries) == []
+    assert verification.violations(played, entries) == []
 
 
 @needs_flite
@@ -96,7 +95,7 @@ def test_a_journal_that_is_stopped_for_seconds_delays_all_and_loses_nothing(bund
         [journal] = [service["pid"] for service in box.status()["services"] if service["name"] == "journal"]
         os.kill(journal, signal.SIGSTOP)
         eventually(
-            lambda: memory.measure() or not box.is_drained() and box.position_s() > RING_S / 2, 20, "a full ring"
+            lambda: memory.measure() or not box.is_drained() and box.position_s() > SMALL_RING_S / 2, 20, "a full ring"
         )
         stuck_until_s = time.monotonic() + 3.0
         while time.monotonic() < stuck_until_s:
@@ -105,7 +104,7 @@ def test_a_journal_that_is_stopped_for_seconds_delays_all_and_loses_nothing(bund
         os.kill(journal, signal.SIGCONT)
         entries = collect_all(box, memory, 30)
         assert memory.excessive() == {}
-    assert judge.violations(played, entries) == []
+    assert verification.violations(played, entries) == []
 
 
 def test_a_microphone_faster_than_the_workers_loses_its_oldest_utterances_and_counts_them(spawn, settings, runtime_dir):

@@ -5,13 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 ONLY_IN = {  # each heavy library is imported in as few files as it can be
     "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py", "proto/voicetap/diagnosis.py"},
     "msgpack": {"proto/voicetap/codec.py"},
     "pyaudio": {"services/capture/voicetap_capture/sources/microphone.py"},
-    "soxr": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "soxr": {"services/capture/voicetap_capture/sources/resampler.py"},
     "av": {"services/capture/voicetap_capture/sources/file.py"},
     "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
     "faster_whisper": {"services/transcribe/voicetap_transcribe/engines/faster_whisper.py"},
@@ -65,3 +68,21 @@ def test_the_contract_alone_is_enough_for_an_app():
     code = "import sys; from voicetap import Tap; print(' '.join({n.split('.')[0] for n in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "onnxruntime", "av", "pyaudio", "click", "rich", "supervisor"} & set(loaded)
+
+
+def test_importing_the_contract_imports_neither_zmq_nor_msgpack():
+    """A service sets its parent-death signal through it, before anything slow."""
+    code = "import sys, voicetap; dir(voicetap); print(' '.join({n.split('.')[0] for n in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "voicetap" in loaded and not {"zmq", "msgpack"} & set(loaded)
+
+
+def test_every_class_that_a_tap_yields_can_be_imported_from_the_contract():
+    import voicetap
+    from voicetap.tap import TapMessage
+
+    names = {cls.__name__ for cls in get_args(TapMessage)}
+    assert names | {"Tap", "AsyncTap", "Word"} <= set(voicetap.__all__) <= set(dir(voicetap))
+    assert all(getattr(voicetap, name) for name in voicetap.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Finale'"):
+        _ = voicetap.Finale

@@ -77,7 +77,7 @@ def reach_all(attacked: Callable, runtime_dir: Path, monkeypatch, names: list[st
         run.wait(1.0)
         assert run.reach(names, REACH_S) == [], "failpoints that were not reached"
 
-    attacked(attack, "max", **{"capture.ring_s": 10, "vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 4})
+    attacked(attack, "max", **fault_run.SMALL_RING)
 
 
 def test_faults_in_the_whole_bundle(attacked, runtime_dir):

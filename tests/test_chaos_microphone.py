@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import coded, judge, speech, world
+from rig import coded, speech, verification, world
 from rig.collector import TapCollector
 from rig.microphone import VirtualMicrophone
 from voicetap.messages import CutReason, Entry, Final, Gap, Reason, SourceStatus, SpeechStarted, Status
@@ -73,6 +73,6 @@ def test_only_what_the_device_did_not_deliver_is_missing(collector, played):
     assert all(final.start_s >= gap.end_s for final in finals[2:])
     assert [entry.journal_seq for entry in entries] == list(range(1, len(entries) + 1))
     for sentence in (played.sentences[0], played.sentences[2]):
-        assert judge.times_heard(entries, sentence) == {1}, sentence
+        assert verification.times_published(entries, sentence) == {1}, sentence
     first_frame = coded.parse(finals[1].text)[0][0]
     assert played.sentences[0][1] < first_frame <= played.sentences[1][0], "the second has its beginning"

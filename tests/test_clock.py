@@ -1,4 +1,4 @@
-"""The box's wall clock is set, by an hour, at the worst moments: nobody is killed, nothing waits, no word is lost."""
+"""The wall clock is set by an hour at critical times: no process is killed, nothing waits, no speech is lost."""
 
 import contextlib
 import subprocess
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rig import judge, speech, world
+from rig import speech, verification, world
+from rig.collector import TapCollector
 from rig.processes import eventually
 from voicetap.messages import Final, SpeechStarted
 from voicetap_bundle import Bundle
@@ -22,16 +23,16 @@ pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not in
 
 @pytest.fixture
 def set_clock(tmp_path: Path, monkeypatch) -> Callable[[int], None]:
-    """`set_clock(-3600)`: to everybody in the bundle it is an hour earlier."""
+    """`set_clock(-3600)`: sets the wall clock of all processes of the bundle back by an hour."""
     path = tmp_path / "clock"
     monkeypatch.setenv("WALL_CLOCK", str(path))
     monkeypatch.setenv("PYTHONPATH", f"{TESTS / 'rig/clock'}:{TESTS}")
 
-    def be_wrong_by(seconds: int) -> None:
+    def set_offset(seconds: int) -> None:
         path.write_text(str(seconds))
 
-    be_wrong_by(0)
-    return be_wrong_by
+    set_offset(0)
+    return set_offset
 
 
 @pytest.fixture
@@ -44,53 +45,48 @@ def bundle(tmp_path: Path, runtime_dir: Path, set_clock) -> Iterator[tuple[Bundl
 
 def test_the_clock_of_the_tests_can_be_set(set_clock):
     set_clock(HOUR_S)
-    ask = "import time; print(time.time(), time.time_ns())"
-    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    code = "import time; print(time.time(), time.time_ns())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     set_clock(0)
     true = time.time_ns() / 1e9
-    assert abs(float(told[0]) - true - HOUR_S) < 60 and abs(int(told[1]) / 1e9 - true - HOUR_S) < 60
+    assert abs(float(printed[0]) - true - HOUR_S) < 60 and abs(int(printed[1]) / 1e9 - true - HOUR_S) < 60
 
 
-def test_an_hour_back_and_forward_while_somebody_speaks(bundle, set_clock):
+def test_an_hour_back_and_forward_during_speech(bundle, set_clock):
     box, played = bundle
     before = pids(box)
-    entries = []
     with box.tap(since=1) as tap:
-        for offset_s in (-HOUR_S, HOUR_S, 0):
+        collector = TapCollector(tap)
+        for number, offset_s in enumerate((-HOUR_S, HOUR_S, 0), 1):
             set_clock(offset_s)
-            entries.append(eventually(lambda: tap.next(timeout_s=0.1), 20, "the next sentence"))
+            collector.until(lambda number=number: len(collector.messages) >= number, "the next sentence")
         assert pids(box) == before
         for offset_s in (-HOUR_S, HOUR_S):
             set_clock(offset_s)
             assert box.kill("vad")
             eventually(lambda old=before["vad"]: pids(box)["vad"] not in (0, old), 5, "another vad")
             before = pids(box)
-        eventually(box.is_drained, 30, "all to be published")
-        while (entry := tap.next(timeout_s=0.5)) is not None:
-            entries.append(entry)
-    assert judge.violations(played, entries) == []
+        collector.until(box.is_drained, "all to be published", 30)
+        collector.poll(0.5)
+    assert verification.violations(played, collector.messages) == []
 
 
 def test_an_hour_forward_while_vad_waits_for_the_last_text(bundle, set_clock):
     box, _ = bundle
-    heard, said = [], ""
+    logged = ""
     log = Path(box.settings.runtime_dir, "log/supervisord.log")
     with box.tap(since=1, events=True) as tap:
-        being_said = eventually(lambda: started(tap, heard), 20, "speech")
+        collector = TapCollector(tap)
+        [started] = collector.until(lambda: collector.of(SpeechStarted), "speech")
         box.ask_to_stop()
         while box.is_running():
-            heard.append(tap.next(timeout_s=0.02))
+            collector.poll()
             with contextlib.suppress(OSError):
-                said = log.read_text()
-            if "stopped: capture-1" in said:
+                logged = log.read_text()
+            if "stopped: capture-1" in logged:
                 set_clock(HOUR_S)
-    assert being_said in [entry.utterance_id for entry in heard if isinstance(entry, Final)]
-    assert "stopped: vad" in said and "killing" not in said
-
-
-def started(tap, heard: list) -> object:
-    heard.append(tap.next(timeout_s=0.1))
-    return isinstance(heard[-1], SpeechStarted) and heard[-1].utterance_id
+    assert started.utterance_id in [final.utterance_id for final in collector.of(Final)]
+    assert "stopped: vad" in logged and "killing" not in logged
 
 
 def pids(box: Bundle) -> dict[str, int]:

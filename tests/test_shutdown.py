@@ -1,4 +1,4 @@
-"""How a bundle ends, and begins again: what was said until then is published, or it is said that it is not."""
+"""How a bundle stops and starts again: every utterance up to the stop is published, or reported as not transcribed."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import coded, faults, judge, processes, speech, world
+from rig import coded, faults, processes, speech, verification, world
 from rig.collector import TapCollector
 from rig.processes import eventually
 from voicetap import Tap
@@ -19,7 +19,7 @@ from voicetap.messages import Failed, Final, SpeechStarted, SpeechStopped
 from voicetap_bundle import Bundle
 from voicetap_bundle.audit import audit
 
-STOP_S = 6.0  # five, and a second for a machine that has other things to do
+STOP_S = 6.0  # BUNDLE_STOP_S, and a second for a busy machine
 
 pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 
@@ -31,7 +31,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> world.World:
 
 @pytest.fixture
 def bundle(runtime_dir: Path, played, monkeypatch) -> Iterator[Callable[..., Bundle]]:
-    """`bundle(decode_s)`: one that runs, in real time."""
+    """`bundle(decode_s)`: starts a bundle that reads in real time."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the workers, where the coded engine is
     boxes = []
 
@@ -50,10 +50,12 @@ class ShutdownCollector(TapCollector):
 
     def mid_sentence(self) -> UtteranceId:
         """Waits until a sentence has lasted for a second and continues; its id."""
-        self.until(lambda: (ids := self._being_said()) and time.time_ns() > ids[0][1] + 1_000_000_000, "a sentence")
-        return self._being_said()[0][0]
+        self.until(
+            lambda: (ids := self._open_utterances()) and time.time_ns() > ids[0][1] + 1_000_000_000, "a sentence"
+        )
+        return self._open_utterances()[0][0]
 
-    def _being_said(self) -> list[tuple[UtteranceId, int]]:
+    def _open_utterances(self) -> list[tuple[UtteranceId, int]]:
         stopped = {event.utterance_id for event in self.of(SpeechStopped)}
         started = [(event.utterance_id, event.wall_ns) for event in self.of(SpeechStarted)]
         return [(id_, wall_ns) for id_, wall_ns in started if id_ not in stopped]
@@ -71,27 +73,27 @@ class ShutdownCollector(TapCollector):
     [(), ("vad",), ("journal",), ("capture-1", "vad"), ("capture-1", "vad", "transcribe-1", "journal", "watchdog")],
     ids=lambda names: "+".join(names) or "none",
 )
-def test_what_is_being_said_is_published_whoever_died_a_moment_before(bundle, runtime_dir, killed):
+def test_an_open_utterance_is_published_in_spite_of_kills_just_before_the_stop(bundle, runtime_dir, killed):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
         collector = ShutdownCollector(tap)
-        being_said = collector.mid_sentence()
+        open_id = collector.mid_sentence()
         for name in killed:
             assert box.kill(name)
         assert collector.stop(box) < STOP_S
-    if is_left := runtime_dir.exists() and any(runtime_dir.iterdir()):
-        assert killed, "there was time enough"
-        collector = _all_of_the_next(bundle(pace="max"))
-    [final] = [final for final in collector.of(Final) if final.utterance_id == being_said]
+    if has_leftovers := runtime_dir.exists() and any(runtime_dir.iterdir()):
+        assert killed, "without kills there is enough time"
+        collector = _collect_from_successor(bundle(pace="max"))
+    [final] = [final for final in collector.of(Final) if final.utterance_id == open_id]
     [(first, last)] = coded.parse(final.text)
     assert last - first > 25
     finals = {final.utterance_id for final in collector.of(Final)}
     assert {event.utterance_id for event in collector.of(SpeechStarted)} <= finals
-    assert is_left or not runtime_dir.exists()
+    assert has_leftovers or not runtime_dir.exists()
 
 
-def _all_of_the_next(box: Bundle) -> ShutdownCollector:
-    """On a busy machine the dead are not back while a stop lasts: then nothing is removed, and this goes on."""
+def _collect_from_successor(box: Bundle) -> ShutdownCollector:
+    """Where the killed programs did not restart in time, on a busy machine, the stop left its state to a successor."""
     with box.tap(since=1) as tap:
         collector = ShutdownCollector(tap)
         collector.until(box.is_drained, "all of it")
@@ -100,48 +102,81 @@ def _all_of_the_next(box: Bundle) -> ShutdownCollector:
 
 
 @pytest.mark.parametrize("killed", ["capture-1", "vad", "transcribe-1", "journal"])
-def test_who_is_killed_while_the_box_ends_comes_back_and_takes_part(bundle, runtime_dir, killed):
+def test_a_program_killed_during_the_stop_restarts_and_takes_part(bundle, runtime_dir, killed):
     box = bundle(decode_s=0.6)
     with box.tap(since=1, events=True) as tap:
         collector = ShutdownCollector(tap)
-        being_said = collector.mid_sentence()
+        open_id = collector.mid_sentence()
         box.ask_to_stop()
-        eventually((runtime_dir / "stopping").exists, 5, "the end to begin")
+        eventually((runtime_dir / "stopping").exists, 5, "the stop to begin")
         assert box.kill(killed)
         collector.until(lambda: not box.is_running(), "the end of the bundle")
     if runtime_dir.exists() and any(runtime_dir.iterdir()):
-        collector = _all_of_the_next(bundle(pace="max"))
-    assert being_said in [final.utterance_id for final in collector.of(Final)]
+        collector = _collect_from_successor(bundle(pace="max"))
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
 
 
-@pytest.mark.parametrize("frozen", ["supervise", "supervisord", "vad", "journal"])
-def test_who_is_frozen_when_the_box_ends_goes_on_and_takes_part(bundle, runtime_dir, frozen):
+def test_an_open_utterance_is_published_although_every_process_gets_sigterm_at_once(bundle, runtime_dir):
+    """As with systemd's KillMode=control-group, or an init that signals all."""
     box = bundle()
     with box.tap(since=1, events=True) as tap:
         collector = ShutdownCollector(tap)
-        being_said = collector.mid_sentence()
-        [process] = faults.find(frozen, runtime_dir)
-        process.suspend()
-        assert collector.stop(box) < STOP_S
-    assert being_said in [final.utterance_id for final in collector.of(Final)]
+        open_id = collector.mid_sentence()
+        for process in processes.processes_of(runtime_dir):
+            process.terminate()
+        collector.until(lambda: not box.is_running(), "the end of the bundle")
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
     assert not runtime_dir.exists()
 
 
-def test_a_vad_that_is_stopped_alone_cuts_nothing(bundle, played):
+@pytest.mark.parametrize("order", ["together", "downstream first"])
+def test_an_open_utterance_is_published_although_every_container_is_stopped_at_once(
+    spawn, settings, played, monkeypatch, order
+):
+    """As `docker compose down` does; also where the last in the pipeline are told a moment earlier."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    given = {"sources": f"file:{played.path}", "transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "0.5"}
+    names = ("capture", "vad", "transcribe", "journal")
+    containers = {name: spawn("voicetap_watchdog.supervise", name, **given) for name in names}
+    with Tap(since=1, events=True, settings=settings) as tap:
+        collector = ShutdownCollector(tap)
+        open_id = collector.mid_sentence()
+        for name in reversed(names):
+            containers[name].terminate()
+            time.sleep(0.1 if order == "downstream first" else 0)
+        collector.until(lambda: all(each.poll() is not None for each in containers.values()), "the end of all", 14)
+    assert [each.returncode for each in containers.values()] == [0] * 4
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
+
+
+@pytest.mark.parametrize("frozen", ["supervise", "supervisord", "vad", "journal"])
+def test_a_program_frozen_at_the_stop_is_continued_and_takes_part(bundle, runtime_dir, frozen):
     box = bundle()
     with box.tap(since=1, events=True) as tap:
         collector = ShutdownCollector(tap)
-        being_said = collector.mid_sentence()
+        open_id = collector.mid_sentence()
+        [process] = faults.find(frozen, runtime_dir)
+        process.suspend()
+        assert collector.stop(box) < STOP_S
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
+    assert not runtime_dir.exists()
+
+
+def test_stopping_vad_alone_ends_no_utterance(bundle, played):
+    box = bundle()
+    with box.tap(since=1, events=True) as tap:
+        collector = ShutdownCollector(tap)
+        open_id = collector.mid_sentence()
         [vad] = [service for service in box.status()["services"] if service["name"] == "vad"]
-        os.kill(vad["pid"], signal.SIGTERM)
-        collector.until(lambda: being_said in [final.utterance_id for final in collector.of(Final)], "the sentence")
-    [final] = [final for final in collector.of(Final) if final.utterance_id == being_said]
+        os.kill(vad["pid"], signal.SIGINT)
+        collector.until(lambda: open_id in [final.utterance_id for final in collector.of(Final)], "the sentence")
+    [final] = [final for final in collector.of(Final) if final.utterance_id == open_id]
     [(first, last)] = coded.parse(final.text)
     assert final.cut_reason == "silence"
     assert any(first <= sentence[0] and sentence[1] <= last for sentence in played.sentences)
 
 
-def test_what_there_is_no_time_for_is_counted(bundle, voicetap, runtime_dir):
+def test_down_counts_the_utterances_it_had_no_time_for(bundle, voicetap, runtime_dir):
     box = bundle(decode_s=60, pace="max")
     with box.tap(since=1) as tap:
         collector = ShutdownCollector(tap)
@@ -149,30 +184,30 @@ def test_what_there_is_no_time_for_is_counted(bundle, voicetap, runtime_dir):
         down = voicetap("down")
         collector.until(lambda: down.poll() is not None, "the end of the bundle", within_s=STOP_S)
         collector.poll()
-    said, complaint = down.communicate()
+    out, err = down.communicate()
     failed = collector.of(Failed)
     assert failed and {entry.reason for entry in failed} == {"stopped"} and not collector.of(Final)
     many = "utterance was" if len(failed) == 1 else "utterances were"
-    assert (down.returncode, said, complaint) == (
+    assert (down.returncode, out, err) == (
         0,
         f"{len(failed)} {many} not transcribed: there was no time for it\n",
         "",
     )
 
 
-def test_ctrl_c_says_it_too(voicetap, played, settings):
+def test_ctrl_c_counts_them_too(voicetap, played, settings):
     slow = {"transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "60"}
     with Tap(since=1, events=True, settings=settings) as tap:
         up = voicetap("up", "--source", f"file:{played.path}", "--pace", "max", **slow)
         collector = ShutdownCollector(tap)
         collector.until(lambda: len(collector.of(SpeechStarted)) >= 2, "two sentences")
     up.send_signal(signal.SIGINT)
-    said, complaint = up.communicate(timeout=STOP_S)
-    assert (up.returncode, complaint) == (0, "")
-    assert "not transcribed: stopped" in said and "not transcribed: there was no time for it" in said
+    out, err = up.communicate(timeout=STOP_S)
+    assert (up.returncode, err) == (0, "")
+    assert "not transcribed: stopped" in out and "not transcribed: there was no time for it" in out
 
 
-def test_a_box_killed_whole_goes_on_where_it_was(bundle, played, runtime_dir):
+def test_a_killed_bundle_resumes_where_it_was(bundle, played, runtime_dir):
     box = bundle(decode_s=0.8)
     with box.tap(since=1, events=True) as tap:
         collector = ShutdownCollector(tap)
@@ -187,7 +222,7 @@ def test_a_box_killed_whole_goes_on_where_it_was(bundle, played, runtime_dir):
         after.until(again.is_drained, "all of it")
         after.poll()
         assert audit(again.settings)["violations"] == []
-    assert judge.violations(played, after.messages) == [] and after.messages[: len(before)] == before
+    assert verification.violations(played, after.messages) == [] and after.messages[: len(before)] == before
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ class Bus:
         if self._curve:
             self._curve.apply(socket, link, server=binds)
         elif not stays_on_this_machine(address):
-            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys` explains)")
+            raise SettingsError(f"{address} leaves this machine: set curve_dir (`voicetap keys --help`)")
 
 
 def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:

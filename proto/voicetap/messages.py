@@ -76,7 +76,8 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"
     DEVICE_LOST = "device_lost"
     CAPTURE_RESTART = "capture_restart"
-    DAMAGED = "damaged"  # a frame in capture's ring, replayed as silence
+    DAMAGED = "damaged"  # a part of a file; or a frame in capture's ring, replayed as silence
+    PAUSED = "paused"  # a file has no sound there
 
 
 # ---- audio: capture to vad ----------------------------------------------------------------------
@@ -156,6 +157,9 @@ class Word:
 class Job:
     """One utterance to transcribe. Its span never changes; `attempt` counts workers lost over it.
 
+    `speech` has one bit per frame of `pcm`, the least significant first: whether Silero's probability of speech was 0.5
+    or more. Empty where it is not known.
+
     `purpose` is final, or for an utterance that is still open: early (the very cut that will be final if this pause
     is its end) or interim (what there is of it so far). These two are answered with a Hypothesis, and never owed.
     """
@@ -170,6 +174,7 @@ class Job:
     pcm: bytes
     gap_s: float = 0.0  # silence put in where the device delivered nothing
     purpose: str = Purpose.FINAL
+    speech: bytes = b""
 
 
 @message
@@ -271,7 +276,7 @@ class Gap:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # device_lost, capture_restart, overflow, overrun, stopped; cuts_lost: nobody knows since when
+    reason: str  # device_lost, capture_restart, overflow, overrun, damaged, paused, stopped; cuts_lost: start unknown
     journal_seq: int = 0
 
     @property
@@ -399,6 +404,9 @@ class SourceState:
     interims: str = (
         ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
+    level_dbfs: float = -120.0  # RMS of the loudest frame of the last seconds; -120: silence, or not measured
+    noise_dbfs: float = -120.0  # RMS of the quietest one
+    clipping: float = 0.0  # share of the last seconds' samples at full scale
 
 
 @message

@@ -12,7 +12,7 @@ from voicetap_bundle import Bundle, BundleError
 from voicetap_bundle.audit import audit
 from voicetap_bundle.heartbeat_monitor import HeartbeatMonitor
 
-from . import failpoints, faults, judge, processes
+from . import failpoints, faults, processes, verification
 from .collector import TapCollector
 from .world import World
 
@@ -28,6 +28,9 @@ SHORT_TIMEOUTS = {
     "watchdog.startup_timeout_s": 3,
     "loop_timeout_s": 1,
 }
+# The smallest ring that the settings allow, with utterances that it can hold: a fast source soon has to wait for vad.
+SMALL_RING_S = 10
+SMALL_RING = {"capture.ring_s": SMALL_RING_S, "vad.max_utterance_s": 5, "vad.max_utterance_soft_s": 5}
 WORKING = ("ready", "busy", "degraded")
 
 
@@ -130,7 +133,7 @@ def run_under_faults(
     with box:
         run = FaultRun(box, runtime_dir)
         violations = run.run(attack)
-    return run, [*violations, *judge.violations(world, run.entries), *leftovers(runtime_dir)]
+    return run, [*violations, *verification.violations(world, run.entries), *leftovers(runtime_dir)]
 
 
 def leftovers(runtime_dir: Path) -> list[str]:

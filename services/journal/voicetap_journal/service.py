@@ -79,7 +79,7 @@ class JournalService:
         return max(0.0, self._next_head_s - time.monotonic())
 
     def drain(self) -> None:
-        """Receives what is still in transit, until no message arrives for JOURNAL_IDLE_S; at most JOURNAL_DRAIN_S.
+        """Receives what is still in transit, until no message arrives for a moment, or the time is up.
 
         If the whole bundle stops, entries that wait for missing ones are published at the end.
         """

@@ -1,6 +1,6 @@
-"""A wall clock that a test may set, for processes with this directory on their PYTHONPATH.
+"""A wall clock that a test can set, for processes with this directory on their PYTHONPATH.
 
-Time is wrong by as many seconds as the file $WALL_CLOCK says.
+The file $WALL_CLOCK has the offset to the true time in seconds.
 """
 
 import os
@@ -17,4 +17,4 @@ def _offset_ns() -> int:
 
 _true_ns = time.time_ns
 time.time_ns = lambda: _true_ns() + _offset_ns()
-time.time = lambda: time.time_ns() / 1e9  # noqa: TID251  as supervisord reads it
+time.time = lambda: time.time_ns() / 1e9  # noqa: TID251  supervisord reads it
