@@ -68,6 +68,7 @@ class Service:
         self._speculator = Speculator(self._trackers.values(), self._dispatcher, budget)
         self._published_states = dict.fromkeys(names, (str(SourceStatus.LIVE), ""))
         self._states_s = 0.0
+        self._drops = 0  # of the trackers, as in the last heartbeat
         self._journal_s = self._started_s  # when journal last sent something
         self._is_journal_stuck = False  # it cannot write
         self._bundle_stopping_s: float | None = None
@@ -201,6 +202,9 @@ class Service:
             for name, tracker in self._trackers.items()
         )
         self._node.sources = states
+        drops = sum(tracker.drops for tracker in self._trackers.values())
+        self._node.drops += max(0, drops - self._drops)  # it starts again at 0 with every stream
+        self._drops = drops
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
             self._publish_if_changed(state)
