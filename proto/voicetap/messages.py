@@ -157,6 +157,9 @@ class Word:
 class Job:
     """One utterance to transcribe. Its span never changes; `attempt` counts workers lost over it.
 
+    `speech` has one bit per frame of `pcm`, the least significant first: whether Silero's probability of speech was 0.5
+    or more. Empty where it is not known.
+
     `purpose` is final, or for an utterance that is still open: early (the very cut that will be final if this pause
     is its end) or interim (what there is of it so far). These two are answered with a Hypothesis, and never owed.
     """
@@ -171,6 +174,7 @@ class Job:
     pcm: bytes
     gap_s: float = 0.0  # silence put in where the device delivered nothing
     purpose: str = Purpose.FINAL
+    speech: bytes = b""
 
 
 @message
@@ -398,6 +402,9 @@ class SourceState:
     interims: str = (
         ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
+    level_dbfs: float = -120.0  # RMS of the loudest frame of the last seconds; -120: silence, or not measured
+    noise_dbfs: float = -120.0  # RMS of the quietest one
+    clipping: float = 0.0  # share of the last seconds' samples at full scale
 
 
 @message
