@@ -33,6 +33,9 @@ def setting(
 class CaptureSettings:
     pace: str = setting("realtime", "how fast files are read: realtime, or max (as fast as vad follows)", choices=("realtime", "max"))
     channel: int = setting(-1, "channel of the devices and files to use, from 0; -1 mixes all, or takes the loudest where that would lose the voice", minimum=-1, maximum=63)
+    raw_rate_hz: int = setting(16_000, "sample rate of raw and stdin", minimum=4000, maximum=192_000)
+    raw_channels: int = setting(1, "channels of raw and stdin, interleaved", minimum=1, maximum=64)
+    raw_encoding: str = setting("s16le", "samples of raw and stdin", choices=("s16le", "s16be", "u8", "s32le", "f32le", "f32be", "mulaw", "alaw"))
     device_timeout_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60, formerly="no_data_s")
     retry_max_s: float = setting(10.0, "longest wait between two tries to open a lost device", minimum=0.1, maximum=300)
     ring_s: float = setting(600.0, "sound kept for repair, in seconds (32 kB each)", minimum=10, maximum=7200)
