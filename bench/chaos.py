@@ -28,7 +28,7 @@ from voicetap.messages import Failed, Final
 from voicetap_bundle import Bundle
 
 RESULTS = Path(__file__).parent / "results"
-ACTIONS = ("KILL", "STOP", "TERM", "hang", "gil")
+ACTIONS = ("KILL", "STOP", "INT", "hang", "gil")
 KINDS = ("kill", "stop", "pause", "terminate", "intrude")
 REACH_S = 4.0  # for failpoints that were not reached before the last of the other faults
 

@@ -14,7 +14,7 @@ ONLY_IN = {  # each heavy library is imported in as few files as it can be
     "zmq": {"proto/voicetap/bus.py", "proto/voicetap/curve.py", "proto/voicetap/diagnosis.py"},
     "msgpack": {"proto/voicetap/codec.py"},
     "pyaudio": {"services/capture/voicetap_capture/sources/microphone.py"},
-    "soxr": {"services/capture/voicetap_capture/sources/microphone.py"},
+    "soxr": {"services/capture/voicetap_capture/sources/resampler.py"},
     "av": {"services/capture/voicetap_capture/sources/file.py"},
     "onnxruntime": {"services/vad/voicetap_vad/silero.py"},
     "faster_whisper": {"services/transcribe/voicetap_transcribe/engines/faster_whisper.py"},

@@ -56,6 +56,27 @@ def test_a_killed_program_is_replaced(voicetap_bundle: Callable[..., Bundle], sp
     assert not box.kill("no-such-program")
 
 
+def test_a_private_bundle_shares_nothing_with_the_one_of_the_user(spoken: Path, tmp_path: Path, monkeypatch):
+    config = tmp_path / "voicetap.toml"
+    config.write_text(
+        "addresses = ['transcript=tcp://127.0.0.1:1']\n[journal]\ndata_dir = '/nowhere'\n[vad]\nonset_ms = 128"
+    )
+    monkeypatch.setenv("VOICETAP_CONFIG", str(config))
+    box = Bundle(f"file:{spoken}", engine="pocketsphinx", settings={"capture.pace": "max"})
+    with box:
+        assert (box.settings.addresses, box.settings.journal.data_dir) == ((), "")
+        assert (box.settings.vad.onset_ms, box.settings.capture.pace) == (128, "max")
+        assert [entry.text for entry in box.transcripts()] == [SENTENCE]
+
+
+def test_a_program_that_keeps_crashing_at_the_start_ends_it_with_its_last_log_line(spoken: Path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    box = Bundle(f"file:{spoken}", engine="rig.coded:CrashingEngine")
+    with pytest.raises(BundleError, match=r"transcribe-1: .*exit status 3") as failed:
+        box.start(within_s=30)
+    assert (failed.value.exit_code, failed.value.program) == (1, "transcribe-1")
+
+
 def test_a_permanent_failure_ends_the_start_with_one_line(spoken: Path):
     box = Bundle(f"file:{spoken}", engine="parrot")
     with pytest.raises(BundleError, match="transcribe-1: there is no engine parrot") as error:

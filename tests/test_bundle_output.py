@@ -1,12 +1,15 @@
 """Exported entries, and the lines that the `voicetap` command prints."""
 
+import dataclasses
 import json
 
 import pytest
+from rich.console import Console
 
 from voicetap.codec import UtteranceId
 from voicetap.messages import Failed, Final, Gap, SpeechStarted, Status
-from voicetap_bundle.console import line
+from voicetap_bundle.cli.transcribe import _gaps, _problems
+from voicetap_bundle.console import LiveConsole, WaitingNotice, json_line, line, shown
 from voicetap_bundle.export import export
 
 
@@ -34,7 +37,7 @@ ENTRIES = [final(1, "one {two}"), final(2, "", "no_speech"), FAILED, GAP]
 
 
 def test_text_has_a_line_for_each_entry_with_text_and_for_missing_words():
-    assert export(ENTRIES, "text") == "one {two}\n[not transcribed: worker_lost]\n[no sound: device_lost]\n"
+    assert export(ENTRIES, "txt") == "one {two}\n[not transcribed: worker_lost]\n[no sound: device_lost]\n"
 
 
 def test_json_has_a_line_for_each_entry():
@@ -63,9 +66,53 @@ def test_entries_and_statuses_are_printed_as_lines(message, shown):
     assert line(message).plain.partition(" ")[2] == shown
 
 
+def test_an_entry_of_a_file_shows_its_position_and_not_the_time_of_day():
+    entry = dataclasses.replace(final(1, "hello"), start_s=64.3, wall_ns=10**18)
+    assert line(entry, in_file=True).plain == "1:04.3 mic hello"
+    assert line(dataclasses.replace(entry, wall_ns=0)).plain == "1:04.3 mic hello", "1970 is no time of day"
+
+
+def test_text_of_others_is_neither_markup_nor_control_codes():
+    assert shown("[/x] \x1b[31mred\x1b[0m [hw:0,0]").plain == "[/x] [31mred [0m [hw:0,0]"
+    trouble = Status(source="mic", state="lost", detail="[/x]\x1b[2J", wall_ns=0)
+    assert line(trouble).plain.endswith("· lost ([/x] [2J)")
+
+
+def test_numbers_in_json_are_rounded_to_milliseconds():
+    entry = dataclasses.replace(final(1, "hello"), start_s=0.1 + 0.2, avg_logprob=-0.123456)
+    row = json.loads(json_line(entry))
+    assert (row["start_s"], row["avg_logprob"]) == (0.3, -0.123)
+
+
+def test_a_file_has_ended_when_its_last_words_are_shown(capsys):
+    console = LiveConsole(Console(force_terminal=False, width=200))
+    console.show(Status(source="talk", state="ended", detail="", wall_ns=0))
+    console.show(final(1, "the last words"))
+    console.show(Status(source="talk", state="drained", detail="", wall_ns=0))
+    first, second = capsys.readouterr().out.splitlines()
+    assert "the last words" in first and "has ended" in second
+
+
+def test_without_a_terminal_what_is_waited_for_is_printed_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr("voicetap_bundle.console.FIRST_NOTICE_S", 0.0)
+    notice = WaitingNotice(LiveConsole(Console(force_terminal=False, width=200)))
+    for _ in range(3):
+        notice.show(["transcribe-1 (downloading tiny.en)"])
+    assert capsys.readouterr().out == "starting transcribe-1 (downloading tiny.en)\n"
+
+
 def test_other_messages_print_no_line():
     started = SpeechStarted(
         utterance_id=UtteranceId("mic", "ab", 1), source="mic", start_s=0.0, onset_s=0.4, captured_ns=0, wall_ns=0
     )
     assert line(started) is None
     assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "of use to programs only"
+
+
+def test_what_a_file_lacks_is_one_line_each():
+    gaps = [dataclasses.replace(GAP, start_s=59.96, end_s=125.2, reason=reason) for reason in ("paused", "damaged")]
+    assert list(_gaps(gaps, "paused")) == ["no sound from 1:00.0 to 2:05.2: paused"]
+    assert list(_problems([*ENTRIES, *gaps]))[1:] == [
+        "no sound from 0:04.0 to 0:05.5: device_lost",
+        "no sound from 1:00.0 to 2:05.2: damaged",
+    ], "a pause is no problem"

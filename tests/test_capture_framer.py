@@ -81,3 +81,26 @@ def test_drift_jitter_and_a_late_burst_are_no_loss():
     burst = [n * 0.032 for n in range(100)] + [100 * 0.032 + 2.0] * 62 + [n * 0.032 for n in range(163, 400)]
     assert drops(DropDetector(), burst) == []
     assert TOLERANCE_NS < WINDOW_NS
+
+
+def losing(share: float, seconds: float) -> list[float]:
+    """When frames arrive from a device of 1.0002 times the host's speed that loses this share of them, evenly."""
+    arrivals_s, lost = [], 0.0
+    for n in range(int(seconds / 0.032)):
+        lost += share
+        if lost >= 1:
+            lost -= 1
+        else:
+            arrivals_s.append(n * 0.032 * 1.0002 + (n % 5) * 0.004)
+    return arrivals_s
+
+
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.05, 0.09, 0.3])
+def test_a_steady_loss_is_detected(share):
+    lost = drops(DropDetector(), losing(share, 120))
+    assert sum(lost) == pytest.approx(120 * share * 16_000, abs=(0.2 + 2.5 * share) * 16_000)
+
+
+def test_a_latency_that_changes_now_and_then_is_no_loss():
+    arrivals_s = [n * 0.032 * 1.0009 + 0.15 * (n > 1000) - 0.1 * (n > 4000) + 0.15 * (n > 8000) for n in range(12_000)]
+    assert drops(DropDetector(), arrivals_s) == []

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rig.blocks import SIZES, blocks_of
 from voicetap_capture.sources import microphone
-from voicetap_capture.sources.microphone import MIX, DeviceLost, Microphone, Resampler, to_mono
+from voicetap_capture.sources.microphone import DeviceLost, Microphone
+from voicetap_capture.sources.resampler import Resampler
 
 
 class StubbornAudio:
@@ -65,13 +66,6 @@ def test_a_channel_the_device_does_not_have_is_one_line(monkeypatch):
     monkeypatch.setattr(microphone.pyaudio, "PyAudio", StubbornAudio)
     with pytest.raises(DeviceLost, match="2 channels, 48000 Hz. cannot be opened for channel 2"):
         Microphone("", 2)
-
-
-def test_a_channel_is_picked_or_all_are_mixed():
-    stereo = array("h", [100, 300, -32768, -32768]).tobytes()
-    assert to_mono(stereo, 2, 1) == array("h", [300, -32768]).tobytes()
-    assert to_mono(stereo, 2, MIX) == array("h", [200, -32768]).tobytes()
-    assert to_mono(stereo, 1, MIX) == stereo
 
 
 def tone(rate_hz: int, seconds: float, frequency_hz: float, amplitude: int = 20_000) -> bytes:

@@ -45,12 +45,15 @@ def test_help_shows_every_command(voicetap):
         (["up", "--source", "radio"], {}, 78, "radio"),
         (["up", "--pace", "slow"], {}, 2, "--pace"),
         (["up", "--source", "stdin"], {}, 2, "from a pipe"),
+        (["up", "--source", "x=stdin", "--detach"], {}, 2, "the pipe ends with this command"),
         (["down"], {}, 3, "nothing runs in"),
         (["history"], {}, 1, "journal did not answer"),
         (["tap", "transcrpt"], {}, 78, "did you mean transcript?"),
         (["tap", "jobs"], {}, 2, "PUSH/PULL"),
         (["tap", "heartbeat"], {}, 2, "heartbeat-NAME"),
-        (["transcribe", "/no/such/file.wav"], {}, 2, "does not exist"),
+        (["transcribe", "/no/such/file.wav"], {}, 1, "/no/such/file.wav: No such file or directory"),
+        (["transcribe", "a.wav", "b.wav", "-o", "/dev/null"], {}, 2, "--output is a directory"),
+        (["transcribe", __file__, "-o", "/no/such/dir/x.txt"], {}, 1, "/no/such/dir/x.txt: No such file or directory"),
         (["transcribe", "--format", "doc", __file__], {}, 2, "--format"),
     ],
 )
@@ -137,3 +140,19 @@ def test_keys_are_created_once_and_clients_come_and_go(voicetap, tmp_path: Path)
 )
 def test_tap_prints_the_expected_rate_beside_the_measured(counts, expected_hz, line):
     assert rate_line(Counter(counts), expected_hz) == line
+
+
+def test_a_closed_standard_input_is_one_line(runtime_dir: Path):
+    command = f"{sys.executable} -m voicetap_bundle up --source stdin <&-"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=processes.environment(runtime_dir)
+    )
+    assert done.returncode == 2 and "standard input is closed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_broken_file_keeps_nobody_from_the_bundle(voicetap, tmp_path: Path):
+    config = tmp_path / "voicetap.toml"
+    config.write_text("[vad]\nthresold = 1")
+    for command, exit_code in ((["down"], 3), (["status"], 3)):
+        done = voicetap(*command, config=str(config))
+        assert done.returncode == exit_code and "did you mean threshold?" in done.stderr, done.stderr

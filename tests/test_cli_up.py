@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,8 +43,9 @@ def voicetap(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 def finished(process: subprocess.Popen, within_s: float = 30) -> tuple[int, str, str]:
+    """Exit code, stdout, and stderr without what a slow start prints meanwhile."""
     out, err = process.communicate(timeout=within_s)
-    return process.returncode, out, err
+    return process.returncode, out, "".join(line for line in err.splitlines(True) if not line.startswith("starting "))
 
 
 def test_once_prints_the_text_and_ends(voicetap, spoken: Path, runtime_dir: Path):
@@ -114,9 +116,25 @@ def test_a_failed_start_gives_its_reason_in_one_line(voicetap):
 def test_files_become_subtitles(voicetap, spoken: Path, tmp_path: Path):
     target = tmp_path / "out.srt"
     code, out, err = finished(voicetap("transcribe", str(spoken), "--format", "srt", "-o", str(target), *SPHINX))
-    assert (code, out, err) == (0, "", "")
+    assert (code, out) == (0, "")
+    assert err.startswith("engine: pocketsphinx"), "what was used is said"
     assert target.read_text().startswith("1\n00:00:0")
     assert SENTENCE in target.read_text()
+
+
+def test_several_files_need_one_bundle_and_a_bad_one_ends_no_other(voicetap, spoken: Path, tmp_path: Path):
+    for name in ("a/talk.wav", "b/talk.wav", "c/other.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(spoken, tmp_path / name)
+    (tmp_path / "broken.wav").write_text("no sound at all")
+    files = [str(tmp_path / name) for name in ("a/talk.wav", "broken.wav", "b/talk.wav", "c/other.wav")]
+    (tmp_path / "out").mkdir()
+    code, out, err = finished(voicetap("transcribe", *files, "-o", str(tmp_path / "out"), *SPHINX), within_s=60)
+    assert (code, out) == (1, "")
+    assert [line for line in err.splitlines() if line.startswith("voicetap: ")][0].startswith(f"voicetap: {files[1]}: ")
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir() if path.read_text()}
+    assert set(texts) == {"talk.wav-1.txt", "talk.wav-2.txt", "other.txt"}
+    assert all(text == f"{SENTENCE}\n" for text in texts.values())
 
 
 def test_a_file_without_sound_is_reported(voicetap):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import speech, world
+from rig import speech, verification, world
 from rig.collector import TapCollector
 from rig.processes import eventually
 from voicetap.messages import Final, SpeechStarted
@@ -66,9 +66,9 @@ def test_an_hour_back_and_forward_during_speech(bundle, set_clock):
             assert box.kill("vad")
             eventually(lambda old=before["vad"]: pids(box)["vad"] not in (0, old), 5, "another vad")
             before = pids(box)
-
-
-from rig import speech, world
+        collector.until(box.is_drained, "all to be published", 30)
+        collector.poll(0.5)
+    assert verification.violations(played, collector.messages) == []
 
 
 def test_an_hour_forward_while_vad_waits_for_the_last_text(bundle, set_clock):

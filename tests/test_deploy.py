@@ -3,6 +3,9 @@
 import configparser
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +139,14 @@ def test_the_profiles_named_in_the_comments_exist():
 
 def test_the_unit_runs_supervise_and_expects_a_watchdog():
     unit = TEXTS[DEPLOY / "voicetap.service"]
-    for line in ("Type=notify", "Restart=always", "KillMode=control-group", "RestartPreventExitStatus=78"):
+    for line in ("Type=notify", "Restart=always", "KillMode=mixed", "RestartPreventExitStatus=78"):
         assert re.search(rf"^{line}$", unit, re.MULTILINE)
     assert re.search(r"^ExecStart=\S+/python -m voicetap_watchdog.supervise$", unit, re.MULTILINE)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_accepts_the_unit(tmp_path):
+    unit = tmp_path / "voicetap.service"
+    unit.write_text((DEPLOY / "voicetap.service").read_text().replace("/opt/voicetap/.venv/bin/python", sys.executable))
+    checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")

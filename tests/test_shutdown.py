@@ -116,6 +116,39 @@ def test_a_program_killed_during_the_stop_restarts_and_takes_part(bundle, runtim
     assert open_id in [final.utterance_id for final in collector.of(Final)]
 
 
+def test_an_open_utterance_is_published_although_every_process_gets_sigterm_at_once(bundle, runtime_dir):
+    """As with systemd's KillMode=control-group, or an init that signals all."""
+    box = bundle()
+    with box.tap(since=1, events=True) as tap:
+        collector = ShutdownCollector(tap)
+        open_id = collector.mid_sentence()
+        for process in processes.processes_of(runtime_dir):
+            process.terminate()
+        collector.until(lambda: not box.is_running(), "the end of the bundle")
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
+    assert not runtime_dir.exists()
+
+
+@pytest.mark.parametrize("order", ["together", "downstream first"])
+def test_an_open_utterance_is_published_although_every_container_is_stopped_at_once(
+    spawn, settings, played, monkeypatch, order
+):
+    """As `docker compose down` does; also where the last in the pipeline are told a moment earlier."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    given = {"sources": f"file:{played.path}", "transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "0.5"}
+    names = ("capture", "vad", "transcribe", "journal")
+    containers = {name: spawn("voicetap_watchdog.supervise", name, **given) for name in names}
+    with Tap(since=1, events=True, settings=settings) as tap:
+        collector = ShutdownCollector(tap)
+        open_id = collector.mid_sentence()
+        for name in reversed(names):
+            containers[name].terminate()
+            time.sleep(0.1 if order == "downstream first" else 0)
+        collector.until(lambda: all(each.poll() is not None for each in containers.values()), "the end of all", 14)
+    assert [each.returncode for each in containers.values()] == [0] * 4
+    assert open_id in [final.utterance_id for final in collector.of(Final)]
+
+
 @pytest.mark.parametrize("frozen", ["supervise", "supervisord", "vad", "journal"])
 def test_a_program_frozen_at_the_stop_is_continued_and_takes_part(bundle, runtime_dir, frozen):
     box = bundle()
@@ -135,7 +168,7 @@ def test_stopping_vad_alone_ends_no_utterance(bundle, played):
         collector = ShutdownCollector(tap)
         open_id = collector.mid_sentence()
         [vad] = [service for service in box.status()["services"] if service["name"] == "vad"]
-        os.kill(vad["pid"], signal.SIGTERM)
+        os.kill(vad["pid"], signal.SIGINT)
         collector.until(lambda: open_id in [final.utterance_id for final in collector.of(Final)], "the sentence")
     [final] = [final for final in collector.of(Final) if final.utterance_id == open_id]
     [(first, last)] = coded.parse(final.text)

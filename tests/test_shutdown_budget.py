@@ -47,6 +47,13 @@ def test_short_waits_are_within_those_they_belong_to():
     assert shutdown.DECODER_CLOSE_S < STOPWAITSECS["transcribe"]
 
 
+def test_a_container_that_waits_for_others_stops_within_its_grace_period():
+    [grace_s] = re.findall(r"stop_grace_period: (\d+)s", (ROOT / "docker-compose.yml").read_text())
+    assert shutdown.UPSTREAM_DRAIN_S + shutdown.SUPERVISE_STOP_S < int(grace_s)
+    vad_stop_s = shutdown.SUPERVISE_SETTLE_S + OWN_S["vad"]
+    assert vad_stop_s < shutdown.UPSTREAM_DRAIN_S
+
+
 def test_systemd_compose_and_bundle_wait_longer_than_the_budget():
     unit = (ROOT / "deploy/voicetap.service").read_text()
     [stop_s] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)

@@ -29,7 +29,7 @@ def write_in_sequence(recordings: list[speech.Recording], path: Path) -> Path:
     return speech.write_wav(path, pause + b"".join(speech.pcm_of(each.path) + pause for each in recordings))
 
 
-@pytest.mark.timeout(240)  # fifteen seconds of sound, and decoding on a busy machine
+@pytest.mark.timeout(400)  # fifteen seconds of sound, but decoding takes minutes on a machine that is busy otherwise
 def test_speech_into_microphones_is_published_as_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     recordings = speech.recordings(tmp_path)
     limit = speech.word_error_rate([text_of(recordings)], [decoded(recordings)]) + MARGIN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rig.jobs import draft, final, job
+from rig.jobs import final, job, speculative
 from voicetap.codec import UtteranceId
 from voicetap.messages import Committed, Final, Job, JournalHead
 from voicetap_transcribe.engines.base import Result
@@ -101,12 +101,12 @@ def test_another_journal_has_committed_nothing():
     assert queue.start() == job()
 
 
-# ---- drafts: early and interim jobs
+# ---- speculative jobs: early and interim
 
 
 def decode_early(queue: JobQueue, number: int = 1, seconds: float = 1.0, text: str = "yes") -> Job:
     """An early job is received and decoded."""
-    early = draft("early", number, seconds)
+    early = speculative("early", number, seconds)
     queue.on_job(early)
     assert queue.start() == early
     queue.cache_early_result(queue.finish(), Result(text=text), 0.1)
@@ -115,7 +115,7 @@ def decode_early(queue: JobQueue, number: int = 1, seconds: float = 1.0, text: s
 
 def test_finals_go_first_then_early_ones_then_interims():
     queue = JobQueue()
-    for each in (interim := draft("interim", 2), early := draft("early", 3), job(4)):
+    for each in (interim := speculative("interim", 2), early := speculative("early", 3), job(4)):
         queue.on_job(each)
     assert queue.received == 3
     started = []
@@ -126,17 +126,17 @@ def test_finals_go_first_then_early_ones_then_interims():
 
 
 @pytest.mark.parametrize("purpose", ["early", "interim"])
-def test_a_draft_is_never_held(purpose):
+def test_a_speculative_job_is_never_held(purpose):
     queue = JobQueue()
-    queue.on_job(draft(purpose))
+    queue.on_job(speculative(purpose))
     assert queue.holding == ()
-    assert queue.start() == draft(purpose) == queue.decoding
+    assert queue.start() == speculative(purpose) == queue.decoding
     assert queue.holding == () and not queue.is_final_decoding
 
 
-def test_of_an_utterance_only_the_newest_draft_waits():
+def test_only_the_newest_speculative_job_of_an_utterance_waits():
     queue = JobQueue()
-    for each in (draft("interim"), draft("early"), newest := draft("interim", seconds=2.0)):
+    for each in (speculative("interim"), speculative("early"), newest := speculative("interim", seconds=2.0)):
         queue.on_job(each)
     assert queue.start() == newest
     queue.finish()
@@ -146,7 +146,7 @@ def test_of_an_utterance_only_the_newest_draft_waits():
 def test_a_final_with_an_early_result_needs_no_decode():
     queue = JobQueue()
     decode_early(queue)
-    queue.on_job(draft("interim", 5))
+    queue.on_job(speculative("interim", 5))
     queue.start()  # the final does not wait for it
     queue.on_job(job())
     ((popped, early),) = queue.pop_early_results()
@@ -160,7 +160,7 @@ def test_a_final_with_an_early_result_needs_no_decode():
     ("early_s", "meanwhile"),
     [
         (2.0, []),  # another span
-        (1.0, [draft("early", seconds=3.0)]),  # a newer early job
+        (1.0, [speculative("early", seconds=3.0)]),  # a newer early job
         (1.0, [Committed(utterance_id=UtteranceId("mic", "ab", 1), journal_seq=1)]),
     ],
 )
@@ -184,18 +184,18 @@ def test_of_a_source_only_the_newest_early_result_is_kept():
 
 def test_a_final_takes_over_the_early_decode_of_its_span():
     queue = JobQueue()
-    queue.on_job(draft("early"))
+    queue.on_job(speculative("early"))
     queue.start()
     queue.on_job(job())
     assert queue.holding == (job().utterance_id,) and queue.is_final_decoding
     assert queue.finish() == job() and queue.start() is None
 
 
-def test_a_final_drops_the_drafts_of_its_utterance():
+def test_a_final_drops_the_speculative_jobs_of_its_utterance():
     queue = JobQueue()
-    queue.on_job(draft("interim"))
+    queue.on_job(speculative("interim"))
     queue.on_job(job())
-    queue.on_job(draft("early"))  # from a vad that was late
+    queue.on_job(speculative("early"))  # from a vad that was late
     assert queue.start() == job()
     queue.finish()
     queue.add_result(final(), 0.0)
@@ -214,14 +214,14 @@ def test_a_final_drops_the_drafts_of_its_utterance():
 )
 def test_an_interim_is_preempted_by_what_is_more_urgent(decoding, waiting, preempted):
     queue = JobQueue()
-    queue.on_job(draft(decoding, 1))
+    queue.on_job(speculative(decoding, 1))
     queue.start()
-    queue.on_job(draft(waiting, 2))
+    queue.on_job(speculative(waiting, 2))
     assert queue.should_preempt == preempted
 
 
-def test_a_worker_that_stops_begins_no_draft():
+def test_a_worker_that_stops_begins_no_speculative():
     queue = JobQueue()
-    queue.on_job(draft("early"))
+    queue.on_job(speculative("early"))
     queue.drop_waiting()
     assert queue.start() is None

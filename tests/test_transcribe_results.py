@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rig.jobs import draft, final, job, words
+from rig.jobs import final, job, speculative, words
 from voicetap import codec
 from voicetap.codec import UtteranceId
 from voicetap.links import RESULTS
@@ -46,7 +46,7 @@ def test_a_final_carries_everything_and_travels():
 def test_a_hypothesis_is_filtered_and_timed_like_a_final():
     result = Result(text="thank you " * 5, avg_logprob=math.nan, words=words("thank", "you"))
     origin = {"worker": "transcribe-1", "boot_id": "b", "engine": "e", "model": "m"}
-    made = build_hypothesis(draft("early"), result, **origin, decode_s=0.1)
+    made = build_hypothesis(speculative("early"), result, **origin, decode_s=0.1)
     assert (made.text, made.reason, made.purpose) == ("thank you", "repetition", "early")
     assert (made.start_position, made.end_position, made.words[0].start_s, made.avg_logprob) == (
         160_000,

@@ -158,7 +158,7 @@ def test_a_final_job_during_its_early_decode_is_decoded_once(worker, neighbours,
     assert neighbours.hypotheses == []
 
 
-def test_a_stop_does_not_wait_for_drafts(worker, neighbours, runtime_dir):
+def test_a_stop_does_not_wait_for_speculative_jobs(worker, neighbours, runtime_dir):
     process = worker(transcribe_model=tinywhisper.build(runtime_dir / "slow", endless=True, layers=8))
     neighbours.wait_for_state("ready")
     neighbours.send(job(purpose="interim"))

@@ -19,7 +19,8 @@ EFFORT = effort(max_examples=40)
 runs = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=30
 ).map(lambda pairs: [probability for probability, count in pairs for _ in range(count)])
-settings_of = st.sampled_from([SMALL, LIVELY, replace(SMALL, pre_roll_ms=0, speech_pad_ms=2000)])
+NO_MARGINS = replace(SMALL, pre_roll_ms=0, onset_lookback_ms=0, speech_pad_ms=2000)
+settings_of = st.sampled_from([SMALL, LIVELY, NO_MARGINS, replace(SMALL, max_utterance_s=2.0, onset_lookback_ms=3000)])
 
 
 def scored(probabilities: list[float], first_seq: int = 0) -> list[ScoredFrame]:
@@ -87,6 +88,19 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     limit = settings.max_utterance_s * SAMPLE_RATE_HZ
     assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     assert all(frames[end.last_seq].end - frames[end.first_seq].position <= limit for end in ended(events))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5000), settings_of)
+def test_a_pause_that_reaches_the_hard_limit_in_a_gap_does_not_exceed_it(before_limit, quiet, missing, settings):
+    """The gap completes the silence and passes the limit in the same frame: the padding must not follow it there."""
+    limit = int(settings.max_utterance_s * SAMPLE_RATE_HZ)
+    speech = limit // FRAME_SAMPLES - before_limit
+    missing = min(missing, settings.endpoint_ms * 16)
+    frames = scored([QUIET] * 20 + [SPEECH] * speech + [QUIET] * (quiet + 60))
+    frames = [f._replace(position=f.position + missing * (f.seq >= 20 + speech + quiet)) for f in frames]
+    ends = ended(segment(frames, settings))
+    assert all(frames[end.last_seq].end - frames[end.first_seq].position <= limit for end in ends)
+    assert ends and ends[-1].last_seq >= 20 + speech - 1, "no speech is lost for it"
 
 
 @EFFORT
@@ -159,8 +173,34 @@ def test_between_the_thresholds_speech_continues_but_does_not_start():
 
 def test_a_click_is_no_speech_and_a_grunt_is_too_short():
     assert segment(scored([QUIET] * 20 + [SPEECH] * 2 + [QUIET] * 40)) == []
-    (end,) = ended(segment(scored([QUIET] * 20 + [SPEECH] * 4 + [QUIET] * 40)))
+    (end,) = ended(segment(scored([QUIET] * 20 + [SPEECH] * 4 + [QUIET] * 40), replace(SETTINGS, min_speech_ms=200)))
     assert end.too_short
+    (end,) = ended(segment(scored([QUIET] * 20 + [SPEECH] * 3 + [QUIET] * 40)))
+    assert not end.too_short, "a word may be this short"
+
+
+def started_at(probabilities: list[float], settings: VadSettings = SETTINGS) -> tuple[int, int]:
+    """First frame and onset of the first utterance."""
+    start = segment(scored(probabilities), settings)[0]
+    return start.first_seq, start.onset_seq
+
+
+def test_an_utterance_begins_where_frames_leaned_towards_speech():
+    """Measured on "turn off lights in the office": speech begins with the first; Silero is sure 17 frames later."""
+    percents = (56, 20, 35, 35, 28, 36, 57, 38, 19, 26, 29, 30, 66, 32, 37, 40, 49, 85, 81, 93)
+    probabilities = [QUIET] * 50 + [percent / 100 for percent in percents] + [SPEECH] * 20
+    pre_roll = round(SETTINGS.pre_roll_ms / 32)
+    assert started_at(probabilities) == (50 - pre_roll, 67)
+    assert started_at(probabilities, replace(SETTINGS, onset_lookback_ms=0)) == (67 - pre_roll, 67)
+    assert started_at(probabilities, replace(SETTINGS, onset_lookback_ms=320)) == (57 - pre_roll, 67)
+
+
+def test_looking_back_ends_at_a_pause():
+    pre_roll = round(SETTINGS.pre_roll_ms / 32)
+    short, long = [QUIET] * 3, [QUIET] * 4
+    assert started_at([QUIET] * 50 + [0.2] * 5 + short + [SPEECH] * 20) == (50 - pre_roll, 58)
+    assert started_at([QUIET] * 50 + [0.2] * 5 + long + [SPEECH] * 20) == (59 - pre_roll, 59)
+    assert started_at([0.2] * 80 + [SPEECH] * 20) == (80 - 31 - pre_roll, 80), "a second at most"
 
 
 def test_beyond_the_soft_limit_a_breath_is_enough():

@@ -1,5 +1,6 @@
 """vad as a real process; capture, workers and journal are run by the test."""
 
+import random
 import signal
 import subprocess
 import time
@@ -8,12 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig.processes import output_of
-from rig.vad import VadPeers, silent, spoken
+from rig.vad import VadPeers, make_frame, silent, spoken
 from rig.workers import FakeWorker
 from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, Failed, Final, Gap, Job, SpeechStopped, Status
 from voicetap.settings import Settings
 from voicetap_vad import silero
+from voicetap_vad.frame_buffer import FrameScorer
 from voicetap_vad.segmenter import ScoredFrame, Segmenter, UtteranceEnded
 from voicetap_vad.silero import Silero
 
@@ -109,9 +111,10 @@ def test_restarts_do_not_change_the_segments(peers, spawn):
 
 
 def undisturbed(sound: bytes, settings: Settings) -> list[tuple[int, int]]:
-    model, segmenter = Silero(silero.load(silero.model_path())), Segmenter(settings.vad)
+    scorer, segmenter = FrameScorer(Silero(silero.load(silero.model_path()))), Segmenter(settings.vad)
+    frames = [make_frame(seq, sound[seq * FRAME_BYTES :][:FRAME_BYTES]) for seq in range(len(sound) // FRAME_BYTES)]
     spans = []
-    for seq, probability in enumerate(model.probabilities(sound)):
+    for seq, probability in scorer.probabilities(frames).items():
         for event in segmenter.on_frame(ScoredFrame(seq, seq * FRAME_SAMPLES, probability)):
             if isinstance(event, UtteranceEnded):
                 spans.append((event.first_seq * FRAME_SAMPLES, (event.last_seq + 1) * FRAME_SAMPLES))
@@ -282,6 +285,18 @@ def test_after_a_lost_segment_store_no_number_is_reused(peers, spawn, runtime_di
     assert peers.started == [number(1), number(3)]
     assert list(peers.entries) == [number(1), number(2), number(3)]
     assert peers.entries[number(2)].reason == "cuts_lost", "something may be missing, which is reported"
+
+
+def test_loud_sound_without_speech_is_reported(peers, spawn):
+    """Such as a stream of another format."""
+    spawn("voicetap_vad")
+    noise = random.Random(1).randbytes(25 * FRAME_BYTES)
+    peers.run_until(lambda: peers.needed_seq >= 0, "vad is ready")
+    peers.play(noise * 80)
+    peers.run_until(lambda: "degraded" in states(peers), "it is reported")
+    (event,) = (event for event in peers.events if isinstance(event, Status) and event.state == "degraded")
+    assert event.detail.startswith("loud sound (-5 dBFS)")
+    assert peers.heartbeat.sources[0].state == "live"
 
 
 def test_journals_head_is_enough_to_drop_what_is_committed(peers, spawn):

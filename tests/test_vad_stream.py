@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -37,13 +38,14 @@ def head_of(ring: dict[int, AudioFrame]) -> AudioHead:
     return AudioHead(source="mic", stream="a1", first_seq=first, next_seq=last.seq + 1, next_position=end, state="live")
 
 
-def live(ring: dict[int, AudioFrame], directory: str, frames: int | None = None) -> list[Output]:
+def live(
+    ring: dict[int, AudioFrame], directory: str, frames: int | None = None, ear: FakeEar | None = None
+) -> list[Output]:
     """One process: it is killed after `frames` frames, or processes all of them and the source ends."""
     store = SegmentStore(Path(directory, "cuts-mic.sqlite"))
     head = head_of(ring)
-    stream = Stream(
-        head, store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0), store, FakeEar(), SETTINGS
-    )
+    checkpoint = store.load_checkpoint("a1") or Checkpoint("a1", head.first_seq, 0)
+    stream = Stream(head, checkpoint, store, ear or FakeEar(), SETTINGS)
     wanted = range(stream.reorder_buffer.next_seq, head.next_seq)
     outputs = [message for seq in wanted[:frames] for message in stream.on_frames([ring[seq]])]
     if frames is None:
@@ -64,7 +66,7 @@ def by_number(outputs: list[Output]) -> dict[int, tuple]:
 
 def _span(message: Job | Final | Failed | Gap) -> tuple:
     if isinstance(message, Job):
-        return "job", message.start_position, message.end_position, message.cut_reason, message.pcm
+        return "job", message.start_position, message.end_position, message.cut_reason, message.pcm, message.speech
     return type(message).__name__, message.start_s, message.end_s
 
 
@@ -108,6 +110,33 @@ def test_kills_change_nothing(runs, lives):
     assert starts(disturbed) == starts(undisturbed)
 
 
+class GainRecorder(FakeEar):
+    """Records the gains of all frames, in order."""
+
+    def __init__(self):
+        self.gains: list[list[float]] = []
+
+    def probabilities(self, pcm: bytes, gains: np.ndarray) -> list[float]:
+        self.gains += gains.tolist()
+        return super().probabilities(pcm, gains)
+
+
+def test_after_a_restart_the_model_is_fed_the_same():
+    """Speech soon after a loud sound: the envelope of that sound is the same after a kill."""
+    loud, quiet, spoken = (bytes([percent, high]) * (FRAME_BYTES // 2) for percent, high in ((0, 64), (0, 0), (95, 0)))
+    sound = [loud] * 20 + [quiet] * 200 + [spoken] * 20 + [quiet] * 60
+    ring = {seq: make_frame(seq, pcm) for seq, pcm in enumerate(sound)}
+    undisturbed, successor = GainRecorder(), GainRecorder()
+    with tempfile.TemporaryDirectory() as directory:
+        live(ring, directory, ear=undisturbed)
+    with tempfile.TemporaryDirectory() as directory:
+        live(ring, directory, 230)
+        live(ring, directory, ear=successor)
+    assert len(successor.gains) < 200, "it did resume at a checkpoint"
+    assert successor.gains == undisturbed.gains[-len(successor.gains) :]
+    assert successor.gains[0] < successor.gains[50], "the sound was not forgotten yet"
+
+
 @EFFORT
 @given(runs)
 def test_numbers_have_no_hole_and_each_start_one_end(runs):
@@ -129,6 +158,32 @@ def test_every_lost_sample_is_in_a_gap_and_every_job_is_on_the_clock(runs):
     assert round(sum(gap.end_s - gap.start_s for gap in gaps) * 16_000) == lost
     jobs = [message for message in outputs if isinstance(message, Job)]
     assert all(len(job.pcm) == 2 * (job.end_position - job.start_position) for job in jobs)
+    assert all(spoken_frames(job) == expected_frames(job) for job in jobs)
+
+
+def spoken_frames(job: Job) -> set[int]:
+    """The frames whose bit is set in a job's `speech`."""
+    frames = -(-len(job.pcm) // FRAME_BYTES)
+    assert len(job.speech) == -(-frames // 8)
+    return {at for at in range(8 * len(job.speech)) if job.speech[at // 8] >> at % 8 & 1}
+
+
+def expected_frames(job: Job) -> set[int]:
+    """The frames of `pcm` that are for the greater part of frames that FakeEar takes for speech."""
+    percents = np.frombuffer(job.pcm, np.uint8)[::2]
+    middles = np.arange(FRAME_SAMPLES // 2, len(percents), FRAME_SAMPLES)
+    return set(np.flatnonzero(percents[middles] >= 50).tolist())
+
+
+def test_a_job_of_an_open_utterance_says_where_speech_is(tmp_path):
+    ring = ring_of([(0, 20, 0), (95, 20, 0), (20, 4, 0), (95, 10, 0)])
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), SETTINGS)
+    for frame in ring.values():
+        stream.on_frames([frame])
+    job = stream.partial_job()
+    store.close()
+    assert spoken_frames(job) == expected_frames(job) != set()
 
 
 @EFFORT
@@ -204,7 +259,8 @@ def test_silence_advances_the_checkpoint_without_a_pre_roll_too(tmp_path):
     """Otherwise a source that waits for vad would wait for ever once the silence is longer than the ring."""
     ring = ring_of([(0, 200, 0)])
     store = SegmentStore(tmp_path / "cuts-mic.sqlite")
-    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), replace(SETTINGS, pre_roll_ms=0))
+    settings = replace(SETTINGS, pre_roll_ms=0, onset_lookback_ms=0)
+    stream = Stream(head_of(ring), Checkpoint("a1", 0, 0), store, FakeEar(), settings)
     for frame in ring.values():
         stream.on_frames([frame])
     needed_seq = stream.needed_seq()

@@ -1,5 +1,6 @@
 """Bundle: all programs of voicetap as child processes of this one, in one runtime directory."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,11 +14,12 @@ from pathlib import Path
 
 from voicetap import Tap, config, source_spec
 from voicetap.errors import EX_CONFIG, AddressInUse, SettingsError
-from voicetap.messages import Entry, ServiceState, SourceStatus
-from voicetap.service import shutdown
+from voicetap.messages import Entry, Heartbeat, ServiceState, SourceStatus
+from voicetap.service import restart_backoff, shutdown
 from voicetap.service.locks import Lock, is_held
 from voicetap.tap import TapMessage
 from voicetap_watchdog.layout import BundleLayout
+from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 from . import status_report
 from .heartbeat_monitor import HeartbeatMonitor
@@ -26,14 +28,23 @@ from .programs import ProgramControl
 START_S = 120.0  # the first start may download a model
 POLL_S = 0.25  # between two checks of supervisord's programs, while starting
 MESSAGE_TIMEOUT_S = 0.1
+MAX_CRASHES_AT_START = 3  # of one program that was never ready: the fault will not pass by itself
+MAX_OUTPUT_BYTES = 1 << 20
+
+# What a bundle in a directory of its own must not share with another one.
+PRIVATE_SETTINGS: dict[str, object] = {"journal.data_dir": "", "addresses": (), "curve_dir": "", "tap_group": ""}
 
 
 class BundleError(RuntimeError):
-    """The bundle did not start, or failed later. `exit_code` is the exit code of `voicetap`."""
+    """The bundle did not start, or failed later.
 
-    def __init__(self, text: str, exit_code: int):
+    `exit_code` is what `voicetap` exits with, `program` the program at fault, if one is.
+    """
+
+    def __init__(self, text: str, exit_code: int, program: str = ""):
         super().__init__(text)
         self.exit_code = exit_code
+        self.program = program
 
 
 class Bundle:
@@ -42,7 +53,8 @@ class Bundle:
     `source`: one or a list of `[NAME=]mic | mic:DEVICE | file:PATH | raw:PATH`. `settings` are those of
     voicetap.toml by their dotted names: `{"vad.endpoint_ms": 300}`. Without `runtime_dir` the bundle uses a private
     temporary directory, which `stop` removes. A bundle may be started and stopped any number of times.
-    Its processes are killed when this process ends, in whatever way, except if it is `detached`.
+    A private bundle ignores the user's `journal.data_dir`, `addresses`, `curve_dir` and `tap_group`: they belong to
+    the bundle that runs permanently. Its processes are killed when this process ends, unless it is `detached`.
     """
 
     def __init__(
@@ -57,13 +69,14 @@ class Bundle:
         detached: bool = False,
     ):
         specs = [source] if isinstance(source, str) else source
-        self._overrides = {
-            **(settings or {}),
+        arguments = {
             "sources": [_absolute(spec) for spec in specs] if specs is not None else None,
             "transcribe.engine": engine,
             "transcribe.model": model,
             "capture.pace": pace,
         }
+        given = {name: value for name, value in arguments.items() if value is not None}
+        self._overrides = ({} if runtime_dir else PRIVATE_SETTINGS) | dict(settings or {}) | given
         self._runtime_dir = runtime_dir
         self._private_dir = ""
         self._detached = detached
@@ -98,17 +111,18 @@ class Bundle:
         if is_held(layout.runtime_dir, layout.lock_name):
             running = f"as process {self._lock.owner()} in {self.settings.runtime_dir}"
             raise AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
+        self._launched_s, self._was_ready = time.monotonic(), False
         # An existing journal has entries from before this launch, which `messages` does not yield.
         self._since = None if self._has_history() else 1
-        self._output = self._closing.enter_context(tempfile.TemporaryFile())
+        self._output = self._closing.enter_context(_Output())
         self._heartbeats = self._closing.enter_context(HeartbeatMonitor(self.settings, self.programs))
         self._program_control = ProgramControl(self.settings)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "voicetap_watchdog.supervise", *self._parent_arguments()],
             env=variables | {"VOICETAP_RUNTIME_DIR": self.settings.runtime_dir},
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
+            stdout=self._output.file,
+            stderr=self._output.file,
             start_new_session=True,  # a terminal's Ctrl-C reaches this process only, which then stops the bundle
         )
         if self.stop_asked:  # by a signal that arrived before there was a process to terminate
@@ -127,13 +141,21 @@ class Bundle:
         """Waits up to POLL_S for heartbeats. Raises BundleError when the bundle cannot become ready."""
         self._heartbeats.poll(POLL_S)
         self._raise_if_failed()
-        return not self.waiting_for() and self._lock.owner() == self._process.pid
+        is_ready = not self._unready() and self._lock.owner() == self._process.pid
+        self._was_ready = self._was_ready or is_ready
+        return is_ready
 
     def waiting_for(self) -> list[str]:
         """The programs that are not ready yet, with the detail from their heartbeats."""
+        return [f"{name} ({beat.detail})" if beat and beat.detail else name for name, beat in self._unready().items()]
+
+    def problems(self) -> list[str]:
+        """What supervise has logged since the last call."""
+        return [_message_of(line) or line for line in self._output.read() if " ERROR " in line]
+
+    def _unready(self) -> dict[str, Heartbeat | None]:
         latest = {name: self._heartbeats.fresh(name) for name in self.programs}
-        unready = {name: beat for name, beat in latest.items() if not beat or beat.state == ServiceState.STARTING}
-        return [f"{name} ({beat.detail})" if beat and beat.detail else name for name, beat in unready.items()]
+        return {name: beat for name, beat in latest.items() if not beat or beat.state == ServiceState.STARTING}
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -191,7 +213,7 @@ class Bundle:
     def status(self) -> dict:
         """What `voicetap status --json` prints."""
         self._heartbeats.poll(0)
-        return status_report.build(self._heartbeats, self._program_control.processes(), self.settings.runtime_dir)
+        return status_report.build(self._heartbeats, self._program_control, self.settings.runtime_dir)
 
     def kill(self, program: str, signal_name: str = "KILL") -> bool:
         """Sends a signal to one program, to test its recovery. False when it does not run."""
@@ -238,13 +260,53 @@ class Bundle:
         if exit_code is None:
             for program in self._program_control.processes().values():
                 if program.is_misconfigured:
-                    line = self._program_control.last_log_line(program.name)
-                    raise BundleError(f"{program.name}: {_message_of(line)}", EX_CONFIG)
+                    raise BundleError(self._reason(program), EX_CONFIG, program.name)
+                if not self._was_ready and self._crashes(program) >= MAX_CRASHES_AT_START:
+                    how = self._program_control.last_exit(program.name)
+                    raise BundleError(f"{self._reason(program)} ({how})", 1, program.name)
         elif not self.stop_asked:
-            self._output.seek(0)
-            lines = self._output.read().decode(errors="replace").strip().splitlines()
-            reason = _message_of(lines[-1]) if lines else f"the supervisor ended with exit code {exit_code}"
+            self._output.read()
+            last = self._output.last_line
+            reason = _message_of(last) if last else f"the supervisor ended with exit code {exit_code}"
             raise BundleError(reason, exit_code if exit_code > 0 else 1)
+
+    def _reason(self, program: SupervisedProcess) -> str:
+        line = self._program_control.last_log_line(program.name)
+        return f"{program.name}: {_message_of(line) or 'it cannot start, and its log is empty'}"
+
+    def _crashes(self, program: SupervisedProcess) -> int:
+        """Starts since the launch, after the first, of a program that does not run now."""
+        if program.pid and program.name not in self._unready():
+            return 0
+        starts_s = restart_backoff.starts_of(self.settings.runtime_dir, program.name)
+        return len([start_s for start_s in starts_s if start_s > self._launched_s]) - 1
+
+
+class _Output:
+    """What supervise logs. It is shortened now and then, as a bundle may run for months."""
+
+    def __init__(self) -> None:
+        self.last_line = ""
+        self._offset = 0
+
+    def __enter__(self) -> "_Output":
+        self.file = tempfile.TemporaryFile()
+        fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)  # its writer goes on at the end, also of a shortened file
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.file.close()
+
+    def read(self) -> list[str]:
+        """The new lines."""
+        self.file.seek(self._offset)
+        lines = [line for line in self.file.read().decode(errors="replace").splitlines() if line.strip()]
+        self._offset = self.file.tell()
+        if self._offset > MAX_OUTPUT_BYTES:
+            self.file.truncate(0)
+            self._offset = 0
+        self.last_line = lines[-1] if lines else self.last_line
+        return lines
 
 
 @contextmanager

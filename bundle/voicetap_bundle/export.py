@@ -8,14 +8,14 @@ from voicetap.messages import Entry, Failed, Final, Gap
 
 from .console import json_line
 
-FORMATS = ("text", "json", "srt", "vtt")
+FORMATS = ("txt", "json", "srt", "vtt")
 
 
 def export(entries: Sequence[Entry], format_: str) -> str:
     """All entries in one of FORMATS. Text and subtitles show Failed and Gap entries as `[not transcribed: …]`."""
     if format_ == "json":
         return "".join(f"{json_line(entry)}\n" for entry in entries)
-    if format_ == "text":
+    if format_ == "txt":
         return "".join(f"{_text(entry)}\n" for entry in entries if _text(entry))
     subtitles = pysubs2.SSAFile()
     subtitles.events = [_subtitle(entry) for entry in entries if _text(entry)]

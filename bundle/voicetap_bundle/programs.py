@@ -1,6 +1,7 @@
 """The programs of a bundle, as its supervisord lists them."""
 
 import contextlib
+import re
 
 from voicetap.settings import Settings
 from voicetap_watchdog.layout import BundleLayout
@@ -27,6 +28,15 @@ class ProgramControl:
         except OSError:
             return ""
         return log.strip().rpartition("\n")[2]
+
+    def last_exit(self, program: str) -> str:
+        """How it ended the last time, as supervisord logged it: `exit status 1`, `terminated by SIGKILL`; or empty."""
+        try:
+            log = self._layout.log_file("supervisord").read_text(errors="replace")
+        except OSError:
+            return ""
+        exits = re.findall(rf"exited: {re.escape(program)} \(([^;)]*)", log)
+        return exits[-1] if exits else ""
 
     def signal(self, program: str, name: str) -> bool:
         """Sends the signal `name`, such as `KILL`. False when the program does not run."""

@@ -4,13 +4,17 @@ from voicetap.service import restart_backoff
 from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 from .heartbeat_monitor import FRESH_S, HeartbeatMonitor, ReceivedHeartbeat
+from .programs import ProgramControl
 
 
-def build(heartbeats: HeartbeatMonitor, programs: dict[str, SupervisedProcess], runtime_dir: str) -> dict:
+def build(heartbeats: HeartbeatMonitor, control: ProgramControl, runtime_dir: str) -> dict:
     """`{"services": [...], "sources": [...]}`, the services in the order sound passes through them."""
+    programs = control.processes()
     names = [name for name in heartbeats.programs if name in heartbeats.latest or name in programs]
     return {
-        "services": [_service(name, heartbeats.latest.get(name), programs.get(name), runtime_dir) for name in names],
+        "services": [
+            _service(name, heartbeats.latest.get(name), programs.get(name), control, runtime_dir) for name in names
+        ],
         "sources": _sources(heartbeats),
     }
 
@@ -20,7 +24,11 @@ def is_anything_running(report: dict) -> bool:
 
 
 def _service(
-    name: str, received: ReceivedHeartbeat | None, program: SupervisedProcess | None, runtime_dir: str
+    name: str,
+    received: ReceivedHeartbeat | None,
+    program: SupervisedProcess | None,
+    control: ProgramControl,
+    runtime_dir: str,
 ) -> dict:
     if received and program and received.message.pid != program.pid:
         received = None  # from the previous process of this program
@@ -30,7 +38,7 @@ def _service(
         "name": name,
         "pid": program.pid if program else message.pid,
         "state": _state(received, program),
-        "detail": message.detail if message else program.detail,
+        "detail": message.detail if message else _why_not_running(program, control),
         "beat_age_s": round(received.age_s, 2) if received else None,
         "rss_bytes": message.rss_bytes if message else 0,
         "cpu_percent": round(received.cpu_percent, 1) if received else 0.0,
@@ -38,6 +46,13 @@ def _service(
         "queue_depth": message.queue_depth if message else 0,
         "restarts": _restarts(name, runtime_dir),
     }
+
+
+def _why_not_running(program: SupervisedProcess, control: ProgramControl) -> str:
+    """How it ended and its last log line: these need not be looked up in the logs."""
+    if program.pid:
+        return ""
+    return ": ".join(filter(None, (control.last_exit(program.name), control.last_log_line(program.name))))
 
 
 def _state(received: ReceivedHeartbeat | None, program: SupervisedProcess | None) -> str:
@@ -50,8 +65,7 @@ def _state(received: ReceivedHeartbeat | None, program: SupervisedProcess | None
 
 
 def _restarts(name: str, runtime_dir: str) -> int:
-    """The recorded starts after the first; restart_backoff records ten at most."""
-    return max(0, len(restart_backoff.starts_of(runtime_dir, name)) - 1)
+    return max(0, restart_backoff.count_of(runtime_dir, name) - 1)
 
 
 def _sources(heartbeats: HeartbeatMonitor) -> list[dict]:
@@ -64,6 +78,7 @@ def _sources(heartbeats: HeartbeatMonitor) -> list[dict]:
                 row |= {"stream": source.stream, "state": source.state, "position_s": source.position_s}
                 row |= {"backlog": source.backlog, "gaps": source.gaps, "failed": source.failed}
                 row |= {"early_jobs": source.early_jobs, "early_used": source.early_used}
-                row |= {"interims": source.interims}
+                row |= {"interims": source.interims, "level_dbfs": source.level_dbfs}
+                row |= {"noise_dbfs": source.noise_dbfs, "clipping": source.clipping}
                 row["detail"] = source.detail or row["detail"]
     return list(found.values())

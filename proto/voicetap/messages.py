@@ -76,7 +76,8 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"
     DEVICE_LOST = "device_lost"
     CAPTURE_RESTART = "capture_restart"
-    DAMAGED = "damaged"  # a frame in capture's ring, replayed as silence
+    DAMAGED = "damaged"  # a part of a file; or a frame in capture's ring, replayed as silence
+    PAUSED = "paused"  # a file has no sound there
 
 
 # ---- audio: capture to vad ----------------------------------------------------------------------
@@ -275,7 +276,7 @@ class Gap:
     start_s: float
     end_s: float
     wall_ns: int
-    reason: str  # device_lost, capture_restart, overflow, overrun, stopped; cuts_lost: nobody knows since when
+    reason: str  # device_lost, capture_restart, overflow, overrun, damaged, paused, stopped; cuts_lost: start unknown
     journal_seq: int = 0
 
     @property
@@ -401,6 +402,9 @@ class SourceState:
     interims: str = (
         ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
+    level_dbfs: float = -120.0  # RMS of the loudest frame of the last seconds; -120: silence, or not measured
+    noise_dbfs: float = -120.0  # RMS of the quietest one
+    clipping: float = 0.0  # share of the last seconds' samples at full scale
 
 
 @message

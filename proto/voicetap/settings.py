@@ -29,7 +29,7 @@ def setting(
 @dataclass(frozen=True)
 class CaptureSettings:
     pace: str = setting("realtime", "how fast files are read: realtime, or max (as fast as vad follows)", choices=("realtime", "max"))
-    channel: int = setting(-1, "channel of the device to use, from 0; -1 mixes all of them", minimum=-1, maximum=63)
+    channel: int = setting(-1, "channel of the devices and files to use, from 0; -1 mixes all, or takes the loudest where that would lose the voice", minimum=-1, maximum=63)
     device_timeout_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60, formerly="no_data_s")
     retry_max_s: float = setting(10.0, "longest wait between two tries to open a lost device", minimum=0.1, maximum=300)
     ring_s: float = setting(600.0, "sound kept for repair, in seconds (32 kB each)", minimum=10, maximum=7200)
@@ -41,7 +41,8 @@ class VadSettings:
     release_threshold: float = setting(0.35, "speech probability below which speech pauses", minimum=0.01, maximum=0.99)
     onset_ms: int = setting(96, "speech this long starts an utterance", minimum=32, maximum=1000)
     pre_roll_ms: int = setting(400, "sound kept from before the onset", minimum=0, maximum=2000)
-    min_speech_ms: int = setting(200, "utterances with less speech than this are not transcribed", minimum=0, maximum=5000)
+    onset_lookback_ms: int = setting(992, "how far before the onset sound that resembles speech still belongs to it", minimum=0, maximum=3000)
+    min_speech_ms: int = setting(96, "utterances with less speech than this are not transcribed", minimum=0, maximum=5000)
     endpoint_ms: int = setting(544, "silence that ends an utterance; counted in frames of 32 ms", minimum=64, maximum=10_000)
     adaptive_endpoint: bool = setting(False, "end sooner after a finished sentence, later in the middle of one")
     endpoint_min_ms: int = setting(350, "the shortest silence that may end one, if adaptive", minimum=64, maximum=10_000)

@@ -3,6 +3,8 @@
 Selected with `engine = "rig.coded:CodedEngine"`; `model = "0.3"` makes a decode take 0.3 s.
 """
 
+import logging
+import os
 import time
 from itertools import pairwise
 
@@ -49,3 +51,11 @@ def runs(numbers: list[int]) -> list[tuple[int, int]]:
 def parse(text: str) -> list[tuple[int, int]]:
     """The runs in a text of this engine."""
     return [tuple(map(int, run.split("-"))) for run in text.split()]
+
+
+class CrashingEngine(CodedEngine):
+    """Ends its process while it is loaded, as a broken installation does."""
+
+    def load(self, settings: Settings, progress: Progress) -> None:
+        logging.getLogger("engine").error("libsomething.so cannot be loaded")
+        os._exit(3)

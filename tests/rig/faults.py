@@ -78,5 +78,5 @@ _SIGNALS = {
     "kill": signal.SIGKILL,
     "stop": signal.SIGSTOP,
     "pause": signal.SIGSTOP,
-    "terminate": signal.SIGTERM,
+    "terminate": signal.SIGINT,
 }

@@ -23,7 +23,7 @@ def job(number: int = 1, seconds: float = 1.0, attempt: int = 1) -> Job:
     )
 
 
-def draft(purpose: str, number: int = 1, seconds: float = 1.0) -> Job:
+def speculative(purpose: str, number: int = 1, seconds: float = 1.0) -> Job:
     return replace(job(number, seconds), purpose=purpose)
 
 

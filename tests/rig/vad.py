@@ -66,7 +66,7 @@ class FakeEar:
     def reset(self) -> None:
         """It has no state."""
 
-    def probabilities(self, pcm: bytes) -> list[float]:
+    def probabilities(self, pcm: bytes, gains: object = None) -> list[float]:
         return [percent / 100 for percent in pcm[::FRAME_BYTES]]
 
 

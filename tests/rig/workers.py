@@ -15,8 +15,7 @@ class FakeWorker:
 
     name: str
     boot_id: str = "b1"
-    answers: bool = True  # final jobs
-    answers_drafts: bool = True  # early and interim jobs
+    answers: bool = True
     reports: bool = True
     answers_speculative: bool = True
     text: str = ""  # of every hypothesis; if empty, the text states the length of the job

@@ -78,7 +78,7 @@ class SimulatedSilero:
     def reset(self) -> None:
         """It has no state."""
 
-    def probabilities(self, pcm: bytes) -> list[float]:
+    def probabilities(self, pcm: bytes, gains: object = None) -> list[float]:
         return [self._probability(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
 
     def _probability(self, pcm: bytes) -> float:

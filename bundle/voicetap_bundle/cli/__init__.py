@@ -2,11 +2,12 @@
 
 import importlib
 import signal
+import subprocess
 import sys
 
 import click
 
-from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, AddressInUse, SettingsError
+from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, AddressInUse, SettingsError, Unavailable
 
 # In the order of --help. Each is `command` in a module of its name, imported on demand, so that each starts quickly.
 COMMANDS = (
@@ -59,10 +60,15 @@ def main() -> None:
         _exit(error, EX_TEMPFAIL)
     except BundleError as error:
         _exit(error, error.exit_code)
-    except (TimeoutError, PermissionError) as error:
-        _exit(error, 1)
+    except Unavailable as error:
+        _exit(error, EX_TEMPFAIL)
+    except subprocess.TimeoutExpired as error:
+        _exit(f"{error.cmd[-2]} {error.cmd[-1]} did not answer within {error.timeout:g} s", 1)
+    except OSError as error:  # a full disk, no directory for temporary files, a permission
+        place = f"{error.filename}: " if error.filename else ""
+        _exit(f"{place}{error.strerror or error}", 1)
 
 
-def _exit(error: Exception, exit_code: int) -> None:
+def _exit(error: object, exit_code: int) -> None:
     click.echo(f"voicetap: {error}", err=True)
     sys.exit(exit_code)

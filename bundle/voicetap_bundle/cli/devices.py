@@ -8,11 +8,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ..bundle import BundleError
+from ..console import shown
+
 TIMEOUT_S = 20.0
 
 
 def list_devices() -> list[dict]:
-    """Runs capture's `--devices`; the bundle imports no sound library. An empty list where there is no sound system."""
+    """Runs capture's `--devices`; the bundle imports no sound library. An empty list where there is no sound system.
+
+    Raises BundleError when that ends badly.
+    """
     done = subprocess.run(
         [sys.executable, "-P", "-m", "voicetap_capture", "--devices"],
         capture_output=True,
@@ -20,10 +26,9 @@ def list_devices() -> list[dict]:
         timeout=TIMEOUT_S,
         stdin=subprocess.DEVNULL,
     )
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        return []
+    if done.returncode:
+        raise BundleError(f"the devices cannot be listed: {done.stderr.strip().rpartition(chr(10))[2]}", 1)
+    return json.loads(done.stdout)
 
 
 @click.command("devices")
@@ -42,5 +47,5 @@ def command(as_json: bool) -> None:
 def _table(devices: list[dict]) -> Table:
     table = Table(*devices[0], box=None, header_style="bold")
     for device in devices:
-        table.add_row(*(str(value) for value in device.values()))
+        table.add_row(*(shown(value) for value in device.values()))
     return table

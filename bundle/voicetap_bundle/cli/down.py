@@ -36,7 +36,7 @@ class UntranscribedCounter:
 @click.command("down")
 def command() -> None:
     """Stop everything. What was said until now is still transcribed, where that takes no more than a few seconds."""
-    settings = config.load()
+    settings = config.load_for_client()
     layout = BundleLayout(settings)
     lock = Lock(layout.runtime_dir, layout.lock_name)
     if not is_held(layout.runtime_dir, layout.lock_name) or not (pid := lock.owner()):

@@ -1,5 +1,6 @@
 """`voicetap up`: starts a bundle and shows live transcripts, until Ctrl-C."""
 
+import dataclasses
 import importlib.resources
 import os
 import stat
@@ -13,7 +14,7 @@ from voicetap.messages import Failed, Final, Gap
 from voicetap.settings import Settings
 
 from ..bundle import Bundle, stop_on_signals
-from ..console import LiveConsole, print_json
+from ..console import LiveConsole, WaitingNotice, print_json
 from .devices import list_devices
 from .down import UntranscribedCounter
 
@@ -39,8 +40,12 @@ def command(
     Everything else is a setting: see `voicetap settings`.
     """
     settings = config.load()
+    if detach and any(spec.rpartition("=")[2] == "stdin" for spec in specs):
+        raise click.UsageError(
+            "--detach with --source stdin: the pipe ends with this command, so nothing would be read"
+        )
     wanted = [_resolve_stdin(spec) for spec in specs] or list(settings.sources)
-    with LiveConsole(Console(stderr=as_json or None, highlight=False)) as console:
+    with LiveConsole(Console(stderr=as_json, highlight=False), settings_of(wanted, settings)) as console:
         if not specs and _has_no_microphone(settings):
             console.print("no microphone found (see `voicetap doctor`): this is the bundled sample")
             wanted, once = [f"sample=file:{_sample()}"], True
@@ -58,12 +63,21 @@ def command(
             box.release() if detach and box.is_running() else box.stop()
 
 
+def settings_of(wanted: list[str], settings: Settings) -> Settings:
+    """The settings with these sources."""
+    return dataclasses.replace(settings, sources=tuple(wanted))
+
+
 def _resolve_stdin(spec: str) -> str:
     """Replaces `stdin` by the path of this process's standard input, which capture can open."""
     name, equals, kind = spec.rpartition("=")
     if kind != "stdin":
         return spec
-    if os.isatty(0) or stat.S_ISCHR(os.fstat(0).st_mode):
+    try:
+        is_a_device = os.isatty(0) or stat.S_ISCHR(os.fstat(0).st_mode)
+    except OSError:
+        raise click.UsageError("--source stdin: standard input is closed") from None
+    if is_a_device:
         raise click.UsageError("--source stdin takes raw s16le 16 kHz mono sound from a pipe, not from a terminal")
     return f"{name or 'stdin'}=raw:/proc/{os.getpid()}/fd/0"
 
@@ -80,10 +94,11 @@ def _sample() -> Path:
 
 def _wait_until_ready(box: Bundle, console: LiveConsole) -> bool:
     """False when a signal asked for a stop before everything was ready."""
+    waiting = WaitingNotice(console)
     while not box.is_ready():
         if box.stop_asked:
             return False
-        console.set_activity(f"starting {', '.join(box.waiting_for())}")
+        waiting.show(box.waiting_for())
     console.clear_activity()
     return True
 
@@ -106,5 +121,7 @@ def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool
             print_json(message)
         elif message is not None and not as_json:
             console.show(message)
+        for problem in box.problems():
+            console.print(problem)
     if untranscribed.count:
         console.print(str(untranscribed))

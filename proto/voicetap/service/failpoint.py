@@ -1,7 +1,7 @@
 """Failpoints: named places in the code at which a test kills or hangs the process: `failpoint("vad.cut.committed")`.
 
 VOICETAP_FAILPOINTS=NAME:NTH:ACTION[;…] arms them: the NTH time that a process reaches NAME it gets the signal ACTION
-(KILL, STOP, TERM), or hangs: `hang` spins, `gil` sleeps while it holds the GIL. Each fires once in the life of a
+(KILL, STOP, INT), or hangs: `hang` spins, `gil` sleeps while it holds the GIL. Each fires once in the life of a
 runtime directory, where it leaves a marker file, so that the restarted process passes. Without the variable, which is
 read at import, a failpoint is a call of a function that does nothing.
 """

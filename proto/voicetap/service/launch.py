@@ -25,8 +25,20 @@ def die_with_parent() -> None:
         os._exit(1)  # it died before the request
 
 
+def ignore_sigterm() -> None:
+    """Under supervisord only SIGINT stops a service: whoever sends SIGTERM to all processes at once means supervise.
+
+    By a handler that does nothing: SIG_IGN, or supervisord's own signal mask, would be inherited by child processes.
+    """
+    if os.environ.get("VOICETAP_SUPERVISOR_PID"):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the service has its own handler
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def main() -> None:
     die_with_parent()
+    ignore_sigterm()
     os.umask(0o077)
     os.environ |= NO_TELEMETRY
     import resource

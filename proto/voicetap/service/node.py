@@ -35,7 +35,7 @@ FIRST_HEARTBEAT_PERIOD_S = 0.02  # doubled with each heartbeat, so that new peer
 REMOVED_TIMEOUT_S = 6.0  # supervise reacts sooner when the whole directory is gone, with an orderly stop
 LOCK_TIMEOUT_S = 5.0  # the last instance may still be shutting down
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # under supervisord SIGINT alone: see launch.ignore_sigterm
 
 log = logging.getLogger("node")
 
@@ -200,6 +200,10 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
         sys.exit(EX_TEMPFAIL)
 
 
+def _stop_signals() -> tuple[signal.Signals, ...]:
+    return _STOP_SIGNALS[1:] if os.environ.get("VOICETAP_SUPERVISOR_PID") else _STOP_SIGNALS
+
+
 class _Signals:
     """The first SIGTERM or SIGINT calls `stop`; a wake-up descriptor ends the poll in progress."""
 
@@ -211,7 +215,7 @@ class _Signals:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         self._bus.watch(self._read_fd)
-        self._old = {number: signal.signal(number, self._handle) for number in _STOP_SIGNALS}
+        self._old = {number: signal.signal(number, self._handle) for number in _stop_signals()}
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._old.items():
@@ -228,6 +232,6 @@ class _Signals:
         return ready - {self._read_fd}
 
     def _handle(self, number: int, frame: object) -> None:
-        for repeated in _STOP_SIGNALS:  # a second one ends the process at once, even while C code hangs
+        for repeated in _stop_signals():  # a second one ends the process at once, even while C code hangs
             signal.signal(repeated, signal.SIG_DFL)
         self._stop()

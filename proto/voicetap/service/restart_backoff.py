@@ -36,14 +36,19 @@ def wait_if_crashing(command: str) -> None:
         return  # the service itself logs it and exits with EX_CONFIG
     now_s = time.monotonic()
     path = Path(runtime_dir, f"{re.sub('[^a-z0-9]+', '-', command.lower())}.starts")
-    starts_s = _read(path)
-    _write(path, [*starts_s[-9:], now_s])
+    count, starts_s = _read(path)
+    _write(path, count + 1, [*starts_s[-9:], now_s])
     time.sleep(wait_s(starts_s, now_s))
 
 
 def starts_of(runtime_dir: Path | str, program: str) -> list[float]:
     """The times of the last ten starts of a program: `capture-1`, `vad`, `watchdog-journal`."""
-    return _read(Path(runtime_dir, starts_file(program)))
+    return _read(Path(runtime_dir, starts_file(program)))[1]
+
+
+def count_of(runtime_dir: Path | str, program: str) -> int:
+    """How often a program was started in this runtime directory."""
+    return _read(Path(runtime_dir, starts_file(program)))[0]
 
 
 def starts_file(program: str) -> str:
@@ -55,15 +60,17 @@ def starts_file(program: str) -> str:
     return f"voicetap-{argument}.starts"
 
 
-def _read(path: Path) -> list[float]:
+def _read(path: Path) -> tuple[int, list[float]]:
+    """The count of all starts, and the times of the last ones."""
     try:
-        return [float(start_s) for start_s in json.loads(path.read_text())]
+        count, *starts_s = json.loads(path.read_text())
+        return int(count), [float(start_s) for start_s in starts_s]
     except (OSError, ValueError, TypeError):
-        return []  # none yet, or torn by a kill: only the delay depends on it
+        return 0, []  # none yet, or torn by a kill: only the delay and a number in `status` depend on it
 
 
-def _write(path: Path, starts_s: list[float]) -> None:
+def _write(path: Path, count: int, starts_s: list[float]) -> None:
     try:
-        path.write_text(json.dumps(starts_s))
+        path.write_text(json.dumps([count, *starts_s]))
     except OSError:
         return  # no runtime directory, or a full disk: the service itself reports it

@@ -20,6 +20,10 @@ KILLED_EXIT_S = 0.4  # from that SIGKILL until no program holds its lock
 SUPERVISE_DRAIN_S = 3.0  # bundle: until vad has written `drained`, before supervisord is stopped
 SUPERVISE_SETTLE_S = 1.5  # container: until programs that are being restarted are back, before supervisord is stopped
 
+# container: when all are stopped at once, as `docker compose down` does; within its stop_grace_period of 15 s
+UPSTREAM_NOTICE_S = 0.5  # until the containers before it have announced that they stop too
+UPSTREAM_DRAIN_S = 8.0  # until they have drained
+
 # capture: from `stopping` or SIGTERM, whichever comes first
 CAPTURE_DRAIN_S = 2.2  # until vad has acknowledged that everything is committed
 CAPTURE_CLOSE_S = 0.5  # for closing the device, which may hang in a stopped sound server; then the process exits
@@ -63,6 +67,20 @@ def is_bundle_stopping(runtime_dir: str) -> bool:
         return False
 
 
+def mark_container_stopping(runtime_dir: Path, program: str) -> None:
+    """A container announces its stop to those after it in the pipeline; removed when it has stopped."""
+    _container_stopping(runtime_dir, program).touch(0o600)
+
+
+def unmark_container_stopping(runtime_dir: Path, program: str) -> None:
+    _container_stopping(runtime_dir, program).unlink(missing_ok=True)
+
+
+def is_container_stopping(runtime_dir: Path, program: str) -> bool:
+    """Whether the container of this program is being stopped, and has not stopped yet."""
+    return _container_stopping(runtime_dir, program).exists()
+
+
 def mark_drained(runtime_dir: str) -> None:
     """The whole bundle stops, and everything that was captured is committed."""
     _drained(runtime_dir).touch(0o600)
@@ -75,6 +93,10 @@ def is_drained(runtime_dir: Path) -> bool:
 
 def _drained(runtime_dir: Path | str) -> Path:
     return Path(runtime_dir, "drained")
+
+
+def _container_stopping(runtime_dir: Path, program: str) -> Path:
+    return runtime_dir / f"stopping-{program}"
 
 
 def _stopping(runtime_dir: Path | str) -> Path:

@@ -6,6 +6,7 @@ from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, SAMPLE_BYTES
 
 WINDOW_NS = 2_000_000_000  # audio that is only late arrives within this
 TOLERANCE_NS = 200_000_000  # a sound server's latency may grow for good, by less than this
+DRIFT = 0.001  # of time: more than the clocks of real devices deviate from the host's
 _SECOND_NS = 1_000_000_000
 
 
@@ -52,6 +53,10 @@ class Framer:
         self.skip(missing, reason)
         return missing
 
+    def skip_to(self, position: int, reason: str) -> None:
+        """Moves the position of the next frame to `position`. Only between frames: flush first."""
+        self.skip(max(0, position - self._next_position), reason)
+
     def skip(self, samples: int, reason: str) -> None:
         """Moves the position of the next frame over `samples` that were lost."""
         self._next_position += samples
@@ -78,6 +83,7 @@ class Framer:
 class DropDetector:
     """Detects audio that a device dropped silently: its sample count falls behind the clock, and stays there.
 
+    A loss in one piece is noticed once it exceeds TOLERANCE_NS, a steady one above DRIFT whenever it adds up to that.
     PortAudio's overflow flag does not help: it has no sample count, and PyAudio discards the block with it.
     One detector per uninterrupted recording.
     """
@@ -85,6 +91,7 @@ class DropDetector:
     def __init__(self):
         self._origin_ns: int | None = None  # when sample 0 would have arrived; follows the drift of the device's clock
         self._samples = 0
+        self._as_drift_ns = 0  # that the origin was moved since audio is late by more than drift explains
 
     def update(self, samples: int, now_ns: int) -> int:
         """Call with every block. Returns the samples lost, once they are certainly not just late; else 0."""
@@ -96,10 +103,24 @@ class DropDetector:
         self._least_ns = min(self._least_ns, elapsed_ns)
         if now_ns < self._window_end_ns:
             return 0
+        drift_ns = int((now_ns - self._window_end_ns + WINDOW_NS) * DRIFT)
         late_ns = self._least_ns - self._origin_ns
-        self._origin_ns = self._least_ns
         self._start_window(now_ns)
-        return late_ns * SAMPLE_RATE_HZ // _SECOND_NS if late_ns > TOLERANCE_NS else 0
+        return self._lost_ns(late_ns, drift_ns) * SAMPLE_RATE_HZ // _SECOND_NS
+
+    def _lost_ns(self, late_ns: int, drift_ns: int) -> int:
+        """Moves the origin: as far as drift explains, and over a loss, which is returned."""
+        if late_ns <= drift_ns:
+            self._origin_ns += late_ns
+            self._as_drift_ns = 0
+            return 0
+        if late_ns <= TOLERANCE_NS:  # the latency has grown, or audio is being lost
+            self._origin_ns += drift_ns
+            self._as_drift_ns += drift_ns
+            return 0
+        self._origin_ns += late_ns
+        lost_ns, self._as_drift_ns = late_ns + self._as_drift_ns, 0
+        return lost_ns
 
     def _start_window(self, now_ns: int) -> None:
         self._window_end_ns = now_ns + WINDOW_NS

@@ -1,7 +1,7 @@
 """The jobs of a worker: waiting, being decoded, and decoded but not committed. Pure: no socket, no clock.
 
-Final jobs must each produce an entry. Draft jobs (early and interim, of utterances that are still open) wait behind
-them and may be dropped.
+Final jobs must each produce an entry. Speculative jobs (early and interim, of utterances that are still open) wait
+behind them and may be dropped.
 """
 
 from collections import deque
@@ -38,8 +38,8 @@ def span_of(job: Job) -> Span:
     return job.utterance_id, job.start_position, job.end_position
 
 
-class DraftCache:
-    """The newest waiting draft of each utterance, and the newest early result of each source."""
+class SpeculativeQueue:
+    """The newest waiting speculative job of each utterance, and the newest early result of each source."""
 
     def __init__(self) -> None:
         self._waiting: dict[UtteranceId, Job] = {}
@@ -47,18 +47,18 @@ class DraftCache:
 
     @property
     def has_early(self) -> bool:
-        return any(draft.purpose == Purpose.EARLY for draft in self._waiting.values())
+        return any(job.purpose == Purpose.EARLY for job in self._waiting.values())
 
-    def add(self, draft: Job) -> None:
-        """Replaces the waiting draft of the utterance. An early job also drops the utterance's early result."""
-        self._waiting[draft.utterance_id] = draft
-        early = self._results.get(draft.utterance_id.source)
-        if draft.purpose == Purpose.EARLY and early and early.span[0] == draft.utterance_id:
-            del self._results[draft.utterance_id.source]
+    def add(self, job: Job) -> None:
+        """Replaces the waiting job of the utterance. An early job also drops the utterance's early result."""
+        self._waiting[job.utterance_id] = job
+        early = self._results.get(job.utterance_id.source)
+        if job.purpose == Purpose.EARLY and early and early.span[0] == job.utterance_id:
+            del self._results[job.utterance_id.source]
 
     def next(self) -> Job | None:
         """Removes and returns the oldest early job, or else the oldest interim job."""
-        waiting = sorted(self._waiting.values(), key=lambda draft: draft.purpose != Purpose.EARLY)
+        waiting = sorted(self._waiting.values(), key=lambda job: job.purpose != Purpose.EARLY)
         return self._waiting.pop(waiting[0].utterance_id) if waiting else None
 
     def cache_early_result(self, early: Job, result: Result, decode_s: float) -> None:
@@ -73,12 +73,12 @@ class DraftCache:
         self._waiting.pop(utterance_id, None)
 
     def drop_committed(self, is_committed: Callable[[UtteranceId], bool]) -> None:
-        """Drops drafts and early results of committed utterances."""
-        self._waiting = {key: draft for key, draft in self._waiting.items() if not is_committed(key)}
+        """Drops jobs and early results of committed utterances."""
+        self._waiting = {key: job for key, job in self._waiting.items() if not is_committed(key)}
         self._results = {key: early for key, early in self._results.items() if not is_committed(early.span[0])}
 
     def clear(self) -> None:
-        """Drops all waiting drafts."""
+        """Drops all waiting jobs."""
         self._waiting.clear()
 
 
@@ -89,7 +89,7 @@ class JobQueue:
         self.received = 0  # jobs since the start, as WorkerReport has them
         self.decoding: Job | None = None
         self._waiting: deque[Job] = deque()
-        self._drafts = DraftCache()
+        self._speculative = SpeculativeQueue()
         self._uncommitted: dict[UtteranceId, _UncommittedEntry] = {}
         self._journal_id = ""
         self._watermarks: dict[tuple[str, str], int] = {}  # per (source, stream): committed up to this number
@@ -117,7 +117,7 @@ class JobQueue:
     def should_preempt(self) -> bool:
         """Whether an interim job is being decoded while a final or early job waits."""
         is_interim = self.decoding is not None and self.decoding.purpose == Purpose.INTERIM
-        return is_interim and bool(self._waiting or self._drafts.has_early)
+        return is_interim and bool(self._waiting or self._speculative.has_early)
 
     def on_job(self, job: Job) -> None:
         """Counts every job, as vad does; drops repeated and committed ones."""
@@ -127,10 +127,10 @@ class JobQueue:
         if job.purpose == Purpose.FINAL:
             self._add_final(job)
         else:
-            self._drafts.add(job)
+            self._speculative.add(job)
 
     def _add_final(self, job: Job) -> None:
-        self._drafts.drop_waiting(job.utterance_id)
+        self._speculative.drop_waiting(job.utterance_id)
         if self.decoding and self.decoding.purpose == Purpose.EARLY and span_of(self.decoding) == span_of(job):
             self.decoding = job  # the early decode in progress becomes the final one
         else:
@@ -138,7 +138,7 @@ class JobQueue:
 
     def pop_early_results(self) -> list[tuple[Job, EarlyResult]]:
         """Removes the waiting final jobs that have an early result. The caller passes their entries to `add_result`."""
-        done = [(job, early) for job in self._waiting if (early := self._drafts.early_result_of(job))]
+        done = [(job, early) for job in self._waiting if (early := self._speculative.early_result_of(job))]
         for job, _ in done:
             self._waiting.remove(job)
         return done
@@ -146,7 +146,7 @@ class JobQueue:
     def start(self) -> Job | None:
         """The next job, which is `decoding` from now on. None when none waits or one is being decoded."""
         if self.decoding is None:
-            self.decoding = self._waiting.popleft() if self._waiting else self._drafts.next()
+            self.decoding = self._waiting.popleft() if self._waiting else self._speculative.next()
             return self.decoding
         return None
 
@@ -158,7 +158,7 @@ class JobQueue:
     def cache_early_result(self, job: Job, result: Result, decode_s: float) -> None:
         """Keeps the result of an early job until its utterance is committed. Ignores interim jobs."""
         if job.purpose == Purpose.EARLY and not self._is_committed(job.utterance_id):
-            self._drafts.cache_early_result(job, result, decode_s)
+            self._speculative.cache_early_result(job, result, decode_s)
 
     def add_result(self, entry: Final | Failed, now_s: float) -> None:
         """Keeps the entry until it is committed."""
@@ -175,7 +175,7 @@ class JobQueue:
     def drop_waiting(self) -> None:
         """Drops the jobs that are not started, when the worker stops. vad sends them to another worker."""
         self._waiting.clear()
-        self._drafts.clear()
+        self._speculative.clear()
 
     def on_committed(self, message: Committed) -> None:
         self._committed.add(message.utterance_id)
@@ -192,7 +192,7 @@ class JobQueue:
     def _drop_committed(self) -> None:
         self._uncommitted = {key: entry for key, entry in self._uncommitted.items() if not self._is_committed(key)}
         self._waiting = deque(job for job in self._waiting if not self._is_committed(job.utterance_id))
-        self._drafts.drop_committed(self._is_committed)
+        self._speculative.drop_committed(self._is_committed)
 
     def _is_committed(self, key: UtteranceId) -> bool:
         return key in self._committed or self._is_below_watermark(key)

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job, Purpose
 
+from .level import LevelFollower, LevelMeter, peaks_of, samples_of
 from .segment_store import Segment, id_of
 from .silero import Silero
+
+SPEECH_PROBABILITY = 0.5  # of a frame that counts as speech in Job.speech, whatever the threshold
 
 
 class FrameBuffer:
@@ -14,12 +17,16 @@ class FrameBuffer:
     def __init__(self, source: str):
         self._source = source
         self._frames: dict[int, AudioFrame] = {}
+        self._probabilities: dict[int, float] = {}
 
     def __getitem__(self, seq: int) -> AudioFrame:
         return self._frames[seq]
 
-    def add(self, frame: AudioFrame) -> None:
+    def add(self, frame: AudioFrame, probability: float | None = None) -> None:
+        """`probability` is None for a frame of a segment that an earlier vad decided."""
         self._frames[frame.seq] = frame
+        if probability is not None:
+            self._probabilities[frame.seq] = probability
 
     def has_all_of(self, segment: Segment) -> bool:
         return all(seq in self._frames for seq in range(segment.first_seq, segment.last_seq + 1))
@@ -45,7 +52,20 @@ class FrameBuffer:
             pcm=bytes(pcm),
             gap_s=gap_samples / SAMPLE_RATE_HZ,
             purpose=purpose,
+            speech=bytes.fromhex(segment.speech) or self.speech_of(segment),
         )
+
+    def speech_of(self, segment: Segment) -> bytes:
+        """Job.speech: a bit per frame of the job's sound. Empty if the probability of one of them is not known."""
+        if any(seq not in self._probabilities for seq in range(segment.first_seq, segment.last_seq + 1)):
+            return b""
+        bits = 0
+        for frame in self._frames_of(segment):
+            if self._probabilities[frame.seq] >= SPEECH_PROBABILITY:
+                middle = frame.position - segment.start_position + FRAME_SAMPLES // 2  # gaps are not whole frames
+                bits |= 1 << middle // FRAME_SAMPLES
+        count = -(-(segment.end_position - segment.start_position) // FRAME_SAMPLES)
+        return bits.to_bytes(-(-count // 8), "little")
 
     def first_at(self, position: int, from_seq: int) -> AudioFrame:
         """The frame at this position, or else the next one that is present."""
@@ -55,6 +75,7 @@ class FrameBuffer:
     def drop_before(self, seq: int) -> None:
         while (oldest := next(iter(self._frames))) < seq:
             del self._frames[oldest]
+            self._probabilities.pop(oldest, None)
 
     def _frames_of(self, segment: Segment) -> list[AudioFrame]:
         span = range(segment.first_seq, segment.last_seq + 1)
@@ -62,11 +83,18 @@ class FrameBuffer:
 
 
 class FrameScorer:
-    """Batched Silero inference; a hole in the stream resets the model state."""
+    """Batched Silero inference at a level that suits it. A hole in the stream resets the model, but not the level."""
 
     def __init__(self, silero: Silero):
         self._silero = silero
+        self._follower = LevelFollower()
+        self.meter = LevelMeter()
         self._end_position = -1  # of the last scored frame
+
+    def warm_up(self, frames: Iterable[AudioFrame]) -> None:
+        """Follows the level of frames that precede those to be scored."""
+        if pcm := b"".join(frame.pcm for frame in frames):
+            self._follower.gains(peaks_of(samples_of(pcm)))
 
     def probabilities(self, frames: Iterable[AudioFrame]) -> dict[int, float]:
         """Speech probability by `seq`."""
@@ -75,7 +103,11 @@ class FrameScorer:
             if run[0].position != self._end_position:
                 self._silero.reset()
             self._end_position = run[-1].position + FRAME_SAMPLES
-            probabilities = self._silero.probabilities(b"".join(frame.pcm for frame in run))
+            pcm = b"".join(frame.pcm for frame in run)
+            samples = samples_of(pcm)
+            peaks = peaks_of(samples)
+            self.meter.update(samples, peaks)
+            probabilities = self._silero.probabilities(pcm, self._follower.gains(peaks))
             scores |= zip((frame.seq for frame in run), probabilities, strict=True)
         return scores
 

@@ -52,6 +52,7 @@ class Segment:
     reason: str = ""
     attempt: int = 0
     continues: bool = False  # the rest of an utterance that was cut in the middle of speech
+    speech: str = ""  # of its job, in hexadecimal digits
 
 
 @dataclass(frozen=True)

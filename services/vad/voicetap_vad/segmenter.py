@@ -20,6 +20,10 @@ SEARCH_S = 7.0  # how far before the hard limit the search for the least speech-
 GUARD_S = 0.5  # excluded from that search: the newest sound, whose continuation is not known yet
 SMOOTH_FRAMES = 2  # on either side
 MIN_PAUSE_MS = 96  # shorter ones lie within words
+LEANING = (
+    0.15  # a probability from which a frame before the onset belongs to it: the model takes time to adapt to a voice
+)
+LEANING_HOLE_FRAMES = 3  # the most frames in a row between two such frames
 
 
 class ScoredFrame(NamedTuple):
@@ -74,9 +78,10 @@ class _OpenUtterance:
         """Samples since the last speech."""
         return self.frames[-1].end - self.speech_end if self.frames else 0
 
-    def kept_frames(self, padding: int) -> int:
-        """The number of frames in the segment if the utterance ends in the current pause."""
-        return bisect_right(self.frames, self.speech_end + padding, key=lambda frame: frame.end)
+    def kept_frames(self, padding: int, limit: int) -> int:
+        """The number of frames in the segment, of at most `limit` samples, if the current pause ends the utterance."""
+        end = min(self.speech_end + padding, self.frames[0].position + limit)
+        return bisect_right(self.frames, end, key=lambda frame: frame.end)
 
     def add(self, frame: ScoredFrame, threshold: float) -> None:
         self.frames.append(frame)
@@ -93,6 +98,7 @@ class Segmenter:
         self._threshold, self._release = settings.threshold, settings.release_threshold
         self._onset_frames = max(1, _frames(settings.onset_ms))
         self._pre_roll_frames = _frames(settings.pre_roll_ms)
+        self._lookback_frames = _frames(settings.onset_lookback_ms)
         self._min_speech_frames = -(-_samples(settings.min_speech_ms) // FRAME_SAMPLES)
         self.endpointer = Endpointer(settings)
         self._breath = min(_samples(BREATH_MS), self.endpointer.length)
@@ -129,7 +135,7 @@ class Segmenter:
             return None
         if utterance.speech_frames < utterance.min_speech_frames:
             return None
-        return utterance.first_seq, utterance.frames[utterance.kept_frames(self._padding) - 1].seq
+        return utterance.first_seq, utterance.frames[self._kept_frames(utterance) - 1].seq
 
     @property
     def samples_to_endpoint(self) -> float:
@@ -167,7 +173,7 @@ class Segmenter:
         self._recent.append(frame)
         is_speech = frame.probability >= (self._release if self._onset_run else self._threshold)
         self._onset_run = self._onset_run + 1 if is_speech else 0
-        while len(self._recent) > self._pre_roll_frames + self._onset_run:
+        while len(self._recent) > self._pre_roll_frames + self._lookback_frames + self._onset_run:
             self._recent.popleft()
         if self._onset_run < self._onset_frames:
             return []
@@ -175,7 +181,18 @@ class Segmenter:
         onset = frames[-self._onset_run]
         if self._speech_end is not None:
             self.endpointer.on_speech_resumed(onset.position - self._speech_end)
+        frames = frames[max(0, self._first_leaning(frames) - self._pre_roll_frames) :]
         return self._start(UtteranceStarted(frames[0].seq, onset.seq, continues=False), frames)
+
+    def _first_leaning(self, frames: list[ScoredFrame]) -> int:
+        """The index of the first frame that leans towards speech, back from the onset."""
+        first = onset = len(frames) - self._onset_run
+        for index in range(onset - 1, max(0, onset - self._lookback_frames) - 1, -1):
+            if frames[index].probability >= LEANING:
+                first = index
+            elif first - index > LEANING_HOLE_FRAMES:
+                break
+        return first
 
     def _start(self, started: UtteranceStarted, frames: list[ScoredFrame]) -> list[SegmentEvent]:
         self._recent.clear()
@@ -191,13 +208,17 @@ class Segmenter:
         silence = utterance.silence
         length = frame.end - utterance.frames[0].position
         if silence >= self._required_silence(length):
-            kept = utterance.kept_frames(self._padding)
+            kept = self._kept_frames(utterance)
             rest = utterance.frames[kept:]
             is_endpoint = silence >= self.endpointer.length
             events = self._end(utterance, kept, CutReason.SILENCE if is_endpoint else CutReason.SOFT_LIMIT)
             self._speech_end = utterance.speech_end
             return events + self._on_frames(rest)
         return self._split(utterance) if length >= self._hard_limit else []
+
+    def _kept_frames(self, utterance: _OpenUtterance) -> int:
+        """With the hard limit, which a gap can pass in the very frame that completes the silence."""
+        return utterance.kept_frames(self._padding, self._hard_limit)
 
     def _required_silence(self, length: int) -> float:
         excess = max(0, length - self._soft_limit) / _samples(SHRINK_S * 1000)

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_SAMPLES
+
+from .level import amplified, samples_of
 
 CONTEXT_SAMPLES = 64  # of the preceding frame, prepended to each; without them the model never detects speech
-FULL_SCALE = 32768.0
 _FILE = "data/silero_vad_16k_sequence.onnx"  # bit-identical to the one-frame models, and takes many frames per call
 _INPUTS, _OUTPUTS = ("input", "h", "c"), ("speech_probs", "hn", "cn")
 
@@ -53,12 +53,15 @@ class Silero:
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
         self._context = np.zeros((1, CONTEXT_SAMPLES), np.float32)
 
-    def probabilities(self, pcm: bytes) -> list[float]:
+    def probabilities(self, pcm: bytes, gains: np.ndarray | None = None) -> list[float]:
         """The speech probability of each frame in `pcm`: s16le, whole frames that follow the previous call's.
 
-        One call for many frames costs less than many calls.
+        `gains`: a row for each frame, of LevelFollower; None leaves the sound as it is. One call for many frames costs
+        less than many calls.
         """
-        samples = np.frombuffer(pcm, "<i2").reshape(-1, FRAME_SAMPLES) / np.float32(FULL_SCALE)
+        samples = samples_of(pcm)
+        if gains is not None:
+            samples = amplified(samples, gains)
         before = np.concatenate([self._context, samples[:-1, -CONTEXT_SAMPLES:]])
         self._context = samples[-1:, -CONTEXT_SAMPLES:]
         fed = zip(_INPUTS, (np.concatenate([before, samples], axis=1), self._hidden, self._cell), strict=True)

@@ -1,7 +1,8 @@
 """One stream of a source: frames in; speech events, jobs and entries out. Decides, commits, then returns them.
 
 A segment decided by an earlier vad is never cut again: only its frames are collected. An utterance which that vad had
-announced is continued from its first frame; otherwise deciding resumes at the checkpoint, after a warm-up of the model.
+announced is continued from its first frame; otherwise deciding resumes at the checkpoint. In either case the model is
+warmed up with the frames before, and the level follower with those before these.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from voicetap.service.failpoint import failpoint
 from voicetap.settings import VadSettings
 
 from .frame_buffer import FrameBuffer, FrameScorer
+from .level import FORGET_FRAMES, LevelMeter
 from .partials import NEVER, PartialTracker
 from .reorder_buffer import ReorderBuffer
 from .segment_store import (
@@ -44,6 +46,9 @@ from .segmenter import ScoredFrame, Segmenter, SegmentEvent, UtteranceEnded, Utt
 from .silero import Silero
 
 WARM_UP_FRAMES = 63  # two seconds, after which the model agrees with one that never stopped
+# The level's warm-up is requested, but capture is not asked to keep it: it keeps an eighth of its ring anyway, and
+# without these frames only probabilities differ a little, in the first seconds of sound that is not decided yet.
+LEVEL_WARM_UP_FRAMES = FORGET_FRAMES + WARM_UP_FRAMES
 CHECKPOINT_SAMPLES = SAMPLE_RATE_HZ  # of silence between two checkpoints
 
 Output = SpeechStarted | SpeechStopped | Job | Final | Failed | Gap
@@ -141,7 +146,8 @@ class Stream:
             started = UtteranceStarted(self._open.first_seq, self._open.onset_seq, bool(self._open.continues))
             self._segmenter.restore(started)
             self.partial = PartialTracker(id_of(self._source, self._open), self._open.start_position)
-        oldest_seq = min([segment.first_seq for segment in self._pending] + [self._decide_from_seq - WARM_UP_FRAMES])
+        warm_up_seq = self._decide_from_seq - LEVEL_WARM_UP_FRAMES
+        oldest_seq = min([segment.first_seq for segment in self._pending] + [warm_up_seq])
         self.reorder_buffer = ReorderBuffer(max(head.first_seq, oldest_seq))
         self.reorder_buffer.on_head(head.first_seq, head.next_seq)
 
@@ -160,6 +166,10 @@ class Stream:
         return self._segmenter.is_quiet and not self._open and not self._pending and self.reorder_buffer.is_complete
 
     @property
+    def meter(self) -> LevelMeter:
+        return self._scorer.meter
+
+    @property
     def gaps(self) -> int:
         return self._decisions.checkpoint.gaps
 
@@ -168,18 +178,20 @@ class Stream:
         return self._decided_end / SAMPLE_RATE_HZ
 
     def needed_seq(self) -> int:
-        """The oldest frame that vad would request after a restart."""
+        """The oldest frame that a restart would require."""
         return max(0, self._decisions.needed_seq() - WARM_UP_FRAMES)
 
     def on_frames(self, frames: list[AudioFrame]) -> list[Output]:
         from_seq = self._decide_from_seq - WARM_UP_FRAMES
+        self._scorer.warm_up(frame for frame in frames if frame.seq < from_seq)
         probabilities = self._scorer.probabilities(frame for frame in frames if frame.seq >= from_seq)
         return [output for frame in frames for output in self._on_frame(frame, probabilities)]
 
     def _on_frame(self, frame: AudioFrame, probabilities: dict[int, float]) -> list[Output]:
-        self._frames.add(frame)
+        is_undecided = frame.seq >= self._decide_from_seq
+        self._frames.add(frame, probabilities[frame.seq] if is_undecided else None)
         outputs = self._release_pending(lambda segment: segment.last_seq <= frame.seq)
-        if frame.seq >= self._decide_from_seq:
+        if is_undecided:
             outputs += self._decide(frame, probabilities[frame.seq])
         self._frames.drop_before(self._kept_from_seq(frame))
         self._decisions.commit()
@@ -265,6 +277,8 @@ class Stream:
         outputs = self._on_gap(frame) if frame.position > self._decided_end else []
         self._decided_end, self._decided_to_seq = frame.position + FRAME_SAMPLES, frame.seq + 1
         outputs += self._on_events(self._segment(ScoredFrame(frame.seq, frame.position, probability)))
+        if self._open:
+            self.meter.on_speech()
         oldest = self._segmenter.oldest
         seq, position = (oldest.seq, oldest.position) if oldest else (self._decided_to_seq, self._decided_end)
         if not self._open and position - self._decisions.checkpoint.position >= CHECKPOINT_SAMPLES:
@@ -308,6 +322,7 @@ class Stream:
     def _on_ended(self, event: UtteranceEnded) -> list[Output]:
         kind = SegmentKind.SHORT if event.too_short else SegmentKind.SPEECH
         segment = self._segment_to(event.last_seq, kind, event.reason)
+        segment = replace(segment, speech=self._frames.speech_of(segment).hex())  # a recovered job has the same
         self._open = None
         self._decisions.save(segment)
         failpoint("vad.segment.decided")

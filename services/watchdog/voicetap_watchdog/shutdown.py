@@ -16,6 +16,8 @@ from voicetap.service.locks import Lock, is_held
 from .layout import BundleLayout
 from .supervisord_rpc import UNREACHABLE, SupervisordClient
 
+# Whose results a program still has to handle when all are stopped at once.
+UPSTREAM = {"transcribe": ("vad",), "journal": ("vad", "transcribe")}
 POLL_S = 0.02  # while supervisord starts or stops its programs
 
 
@@ -38,16 +40,20 @@ class BundleShutdown:
 
     def run(self) -> None:
         """Returns when every program has exited: see the budget in voicetap.service.shutdown."""
-        deadline_s, answers = time.monotonic() + shutdown.SUPERVISE_STOP_S, True
+        started_s = time.monotonic()
         self._continue_all()
         if self._layout.is_container:
+            shutdown.mark_container_stopping(self._layout.runtime_dir, self._layout.runs[0])
             self._settle()
         if "capture" in self._layout.runs:
             runtime_dir.prepare(str(self._layout.runtime_dir))  # it may have been removed
             shutdown.mark_stopping(self._layout.runtime_dir, is_whole=not self._layout.is_container)
-        if not self._layout.is_container:
+        if self._layout.is_container:
+            self._await_upstream()
+        else:
             self._drain()
-        self._child.terminate()
+        deadline_s, answers = self._deadline_s(started_s), True
+        self._child.send_signal(signal.SIGINT)  # it ignores SIGTERM: see supervisord_main
         while self._child.poll() is None:
             if self._is_urgent() or time.monotonic() > deadline_s:
                 self._child.kill()  # its children are killed with it
@@ -56,6 +62,10 @@ class BundleShutdown:
         killed_s = time.monotonic() + shutdown.KILLED_EXIT_S
         while self._has_orphans() and time.monotonic() < killed_s:
             self._wait(POLL_S)
+
+    def _deadline_s(self, started_s: float) -> float:
+        """A container counts from now: it may have waited for others, within its own grace period."""
+        return (time.monotonic() if self._layout.is_container else started_s) + shutdown.SUPERVISE_STOP_S
 
     def _wake(self) -> bool:
         """False when supervisord is frozen: every further call would time out too."""
@@ -96,6 +106,20 @@ class BundleShutdown:
         processes = self._supervisord.processes()
         able = {each.group for each in processes if each.pid or each.exit_status != EX_CONFIG}
         return {"capture", "vad", "journal"} <= able
+
+    def _await_upstream(self) -> None:
+        """Container: if the ones before it in the pipeline are stopped too, waits until they have drained.
+
+        A container that is stopped alone stops at once: its successor resumes, and the others wait for it.
+        """
+        upstream = UPSTREAM.get(self._layout.runs[0], ())
+        notice_s = time.monotonic() + shutdown.UPSTREAM_NOTICE_S
+        deadline_s = time.monotonic() + shutdown.UPSTREAM_DRAIN_S
+        while not self._is_urgent() and time.monotonic() < deadline_s:
+            is_stopping = any(shutdown.is_container_stopping(self._layout.runtime_dir, program) for program in upstream)
+            if not is_stopping and time.monotonic() > notice_s:
+                return
+            self._wait(POLL_S)
 
     def _settle(self) -> None:
         """Waits for restarting programs: an orderly drain needs all of them."""

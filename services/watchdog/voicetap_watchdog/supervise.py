@@ -20,9 +20,8 @@ from pathlib import Path
 
 from voicetap import config, runtime_dir
 from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, SettingsError, Unavailable
-from voicetap.service import logs, restart_backoff
+from voicetap.service import logs, restart_backoff, shutdown
 from voicetap.service.locks import Lock
-from voicetap.service.shutdown import is_drained
 
 from .layout import BundleLayout
 from .shutdown import POLL_S, BundleShutdown
@@ -81,7 +80,7 @@ class SupervisordParent:
     @property
     def is_drained(self) -> bool:
         """Whether no state needs to be kept: all is committed, or a second signal or the removal discards it."""
-        is_committed = is_drained(self._layout.runtime_dir) or not self._layout.has_audio()
+        is_committed = shutdown.is_drained(self._layout.runtime_dir) or not self._layout.has_audio()
         return is_committed or self._stop_signals > 1 or not self._lock.is_in_place()
 
     def run(self) -> StopReason:
@@ -182,6 +181,8 @@ def supervise_once(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -
     lock = Lock(runtime_dir.prepare(str(layout.runtime_dir)), layout.lock_name)
     lock.acquire(timeout_s=0)
     try:
+        if layout.is_container:
+            shutdown.unmark_container_stopping(layout.runtime_dir, layout.runs[0])
         layout.remove_stale_files()
         layout.create_log_dir()
         parent = SupervisordParent(layout, lock, parent_pid, signals)
@@ -189,6 +190,8 @@ def supervise_once(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -
         if not (can_remove := layout.is_container or parent.is_drained):
             log.warning("the last utterances are not transcribed yet: the next start resumes with them")
         layout.remove_files(can_remove)
+        if layout.is_container:
+            shutdown.unmark_container_stopping(layout.runtime_dir, layout.runs[0])
     finally:
         lock.release()
     with contextlib.suppress(OSError):  # it contains foreign files, or belongs to another user

@@ -5,6 +5,7 @@ to a second; see supervisord_rpc.py for how it is woken.
 """
 
 import os
+import signal
 import time
 
 from voicetap.service.launch import die_with_parent
@@ -24,6 +25,9 @@ class MonotonicClock:
 
 
 def main() -> None:
+    # systemd and containers may send SIGTERM to every process at once. Only supervise acts on it: it stops supervisord
+    # with SIGINT, and through it the programs, in order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     die_with_parent()
     os.environ["VOICETAP_SUPERVISOR_PID"] = str(os.getpid())
     from supervisor import process, supervisord

@@ -1,13 +1,25 @@
 """The kinds of audio source, one module each. A module is imported only if its kind is used: imports are slow here."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from voicetap.settings import CaptureSettings
 from voicetap.source_spec import SourceSpec
 
 
+@dataclass(frozen=True)
+class Jump:
+    """Audio that starts at sample `position`, beyond the end of what came before; `reason` (a Reason) says why."""
+
+    position: int
+    reason: str
+
+
 class AudioSource(Protocol):
     """Delivers s16le mono 16 kHz audio. `state` is a SourceStatus (live, lost or ended); `detail` explains it.
+
+    `note` says what is used of a source that works, such as one of its channels. `jump` is that of the audio which the
+    last `read` returned; None if it follows what was read before. `is_starting`: whether it works is not known yet.
 
     `live`: audio that is not read in time is lost. Otherwise it waits, and a restarted capture resumes where the last
     process stopped. `realtime`: read at real-time speed although it could be read faster.
@@ -17,6 +29,9 @@ class AudioSource(Protocol):
     realtime: bool
     state: str
     detail: str
+    note: str
+    is_starting: bool
+    jump: Jump | None
 
     def read(self, max_bytes: int) -> bytes:
         """Returns whole samples that are available now; never waits."""
@@ -33,7 +48,7 @@ def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> A
     if spec.kind == "file":
         from .file import FileSource
 
-        return FileSource(spec.argument, position, realtime)
+        return FileSource(spec.argument, position, realtime, settings.channel)
     if spec.kind == "raw":
         from .raw import open_raw
 
@@ -42,5 +57,8 @@ def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> A
     from .microphone import Microphone
 
     return LiveDevice(
-        lambda: Microphone(spec.argument, settings.channel), settings.device_timeout_s, settings.retry_max_s
+        lambda: Microphone(spec.argument, settings.channel),
+        settings.device_timeout_s,
+        settings.retry_max_s,
+        spec.argument,
     )

@@ -1,11 +1,11 @@
 """Input devices by PyAudio: lists them, and records from one as 16 kHz mono. The only file that imports PyAudio.
 
-Everything runs on one thread and nothing waits: a blocking read on a stopped sound server never returns,
-and closing a stream that another thread reads from crashes the process half of the time (measured).
+Never two threads at a time, and once a device is open nothing waits: a blocking read on a stopped sound server never
+returns, and closing a stream that another thread reads from crashes the process half of the time (measured). Opening
+waits for the sound server: see `opening`.
 """
 
 import time
-from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
@@ -13,14 +13,15 @@ import pyaudio
 
 from voicetap.messages import SAMPLE_RATE_HZ
 
+from .channels import MIX, ChannelMixer
 from .device_matching import InputDevice, find_device, names
 from .pulse_monitor import PulseMonitor
+from .resampler import Resampler
 from .silence_alsa import alsa_silenced
 
 BUFFER_SAMPLES = 512
-MIX = -1  # as a channel: the mean of all channels
+MAX_CHANNELS = 8  # of a real microphone or sound card
 _FORMAT = pyaudio.paInt16
-_FULL_SCALE = 32768.0
 _DEFAULT_NAMES = ("", "default", "pulse", "pipewire")  # these mean whichever source the sound server prefers
 
 
@@ -37,7 +38,8 @@ def input_devices() -> list[InputDevice]:
 class Microphone:
     """An open recording device, chosen by `wanted` (see `device_matching.find_device`). Raises DeviceLost.
 
-    `channel` counts from 0, or is MIX. `warning` is a text for users, such as that the recording was moved.
+    `channel` counts from 0, or is MIX. `note` says which channel is used.
+    `warning` is a text for users, such as that the recording was moved.
     """
 
     def __init__(self, wanted: str, channel: int):
@@ -55,6 +57,10 @@ class Microphone:
             self._monitor = stack.enter_context(closing(PulseMonitor()))
             self._stack = stack.pop_all()
 
+    @property
+    def note(self) -> str:
+        return self._mixer.note
+
     def close(self) -> None:
         """May hang while the sound server is stopped; then the loop timeout ends the process."""
         self._stack.close()
@@ -69,7 +75,7 @@ class Microphone:
             pcm = self._stream.read(waiting - waiting % self._block, exception_on_overflow=False)
         except OSError as error:
             raise DeviceLost(f"{self.name!r} is gone: {_text(error)}") from None
-        mono = to_mono(pcm, self._channels, self._channel)
+        mono = self._mixer.to_mono(pcm)
         return self._resampler.resample(mono) if self._resampler else mono
 
     def flush(self) -> bytes:
@@ -84,50 +90,19 @@ class Microphone:
 
     def _open(self, audio: pyaudio.PyAudio, device: InputDevice) -> None:
         self.name = device.name
-        self.rate_hz, self._channels = _format(audio, device, self._channel)
+        self.rate_hz, channels = _format(audio, device, self._channel)
+        self._mixer = ChannelMixer(channels, self._channel)
         self._block = BUFFER_SAMPLES * self.rate_hz // SAMPLE_RATE_HZ
         if self.rate_hz != SAMPLE_RATE_HZ:
             self._resampler = Resampler(self.rate_hz)
         self._stream = audio.open(
             rate=self.rate_hz,
-            channels=self._channels,
+            channels=channels,
             format=_FORMAT,
             input=True,
             input_device_index=device.index,
             frames_per_buffer=self._block,
         )
-
-
-def to_mono(pcm: bytes, channels: int, wanted: int) -> bytes:
-    """Channel `wanted` of interleaved s16 samples, or their mean for MIX.
-
-    Plain Python: numpy would double capture's start-up time.
-    """
-    if channels == 1:
-        return pcm
-    samples = array("h", pcm)
-    if wanted != MIX:
-        return samples[wanted::channels].tobytes()
-    parts = [samples[channel::channels] for channel in range(channels)]
-    return array("h", [sum(together) // channels for together in zip(*parts, strict=True)]).tobytes()
-
-
-class Resampler:
-    """From a device's own rate to 16 kHz. The filter's state is kept between blocks, so that blocks leave no seams."""
-
-    def __init__(self, from_hz: int):
-        import soxr  # with numpy 0.1 s of start-up, which most devices do not need
-
-        # HQ passes up to 7 kHz and aliases nothing, for 7 µs a frame; it delays by 40 ms.
-        self._stream = soxr.ResampleStream(from_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-
-    def resample(self, pcm: bytes, last: bool = False) -> bytes:
-        """The output available so far; with the `last` block all of it, after which none may follow."""
-        import numpy
-
-        samples = numpy.frombuffer(pcm, "<i2").astype("float32") / _FULL_SCALE
-        resampled = self._stream.resample_chunk(samples, last) * _FULL_SCALE
-        return numpy.clip(numpy.rint(resampled), -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
 
 
 @contextmanager
@@ -174,11 +149,15 @@ def _default_index(audio: pyaudio.PyAudio) -> int:
 
 
 def _format(audio: pyaudio.PyAudio, device: InputDevice, channel: int) -> tuple[int, int]:
-    """The rate and number of channels to open the device with: 16 kHz if it can, and as few channels as will do.
+    """The rate and number of channels to open the device with: 16 kHz if it can.
 
-    A single channel is never opened for one chosen by number: a sound server would mix all of them into it.
+    A single channel is opened only where nothing else is possible: a sound server would mix all channels into it, and
+    some cancel out. A device with more than MAX_CHANNELS is such a server; it knows how many there are, we do not.
     """
-    counts = (1, device.channels) if channel == MIX else (max(2, channel + 1), device.channels, 1)
+    if channel == MIX:
+        counts = (device.channels if device.channels <= MAX_CHANNELS else 2, 2, 1)
+    else:
+        counts = (max(2, channel + 1), device.channels, 1)
     for rate_hz in (SAMPLE_RATE_HZ, device.default_rate_hz):
         for count in counts:
             if channel < count <= device.channels and _supports(audio, device.index, rate_hz, count):

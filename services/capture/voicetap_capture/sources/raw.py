@@ -37,6 +37,9 @@ class RawFileSource:
 
     live = False
     detail = ""
+    is_starting = False
+    note = ""
+    jump = None
 
     def __init__(self, fd: int, position: int, realtime: bool):
         self.state = SourceStatus.LIVE
@@ -63,6 +66,9 @@ class RawPipeSource:
     live = False
     realtime = False  # its writer sets the rate
     detail = ""
+    is_starting = False
+    note = ""
+    jump = None
 
     def __init__(self, fd: int):
         self.state = SourceStatus.LIVE
