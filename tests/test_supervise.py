@@ -15,7 +15,7 @@ import pytest
 
 from rig import processes
 from rig.processes import eventually
-from voicetap import links
+from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
 from voicetap.service.locks import Lock
@@ -248,6 +248,54 @@ def test_a_runtime_directory_that_cannot_be_created_again_ends_it(spawn, runtime
     assert bundle.wait(timeout=10) == 78
     assert "File exists; set it to a directory of your own" in processes.output_of(SUPERVISE, runtime_dir)
     runtime_dir.unlink()
+
+
+def test_a_supervisord_that_does_not_start_ends_it_with_the_reason(spawn, runtime_dir, tmp_path, monkeypatch):
+    (tmp_path / "supervisor.py").write_text("raise RuntimeError('it is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert spawn(SUPERVISE, "journal").wait(timeout=20) == 75
+    last = processes.output_of(SUPERVISE, runtime_dir).splitlines()[-1]
+    assert "supervisord does not start: RuntimeError: it is broken" in last
+
+
+def test_a_low_limit_of_open_files_suffices(stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    command = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", sys.executable, "-m", SUPERVISE]
+    with subprocess.Popen(command, env=processes.environment(runtime_dir, **quick)) as bundle:
+        for name in names:
+            beats.wait(name)
+        assert psutil.Process(supervisord_of(bundle).pid).rlimit(psutil.RLIMIT_NOFILE) == (256, 256)
+        stop(bundle)
+
+
+@pytest.fixture
+def special(runtime_dir: Path) -> Path:
+    """A directory whose name is special to shells, ini files and glob patterns."""
+    path = Path(f"{runtime_dir} 100% %s [x] 'y'")
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def test_paths_with_special_characters_work(stop, runtime_dir, special, quick):
+    """Those of the runtime directory, of Python and of supervisord.conf."""
+    root = Path(__file__).parents[1]
+    for name in ("deploy", "services"):
+        shutil.copytree(root / name, special / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    (special / "python").symlink_to(sys.executable)
+    runtime = special / "r%d"
+    packages = f"{special / 'services/watchdog'}:{':'.join(path for path in sys.path if path)}"
+    environ = processes.environment(runtime, **quick) | {"PYTHONPATH": packages}
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    with Bus("app", config.load({"VOICETAP_RUNTIME_DIR": str(runtime), "VOICETAP_CONFIG": os.devnull})) as bus:
+        beats = LastHeartbeats(bus, *names)
+        with subprocess.Popen([special / "python", "-m", SUPERVISE], env=environ) as bundle:
+            for name in names:
+                beats.wait(name)
+            assert str(special) in supervisord_of(bundle).cmdline()[-1]
+            assert (runtime / "log/vad.log").exists() and (runtime / "log/supervisord.log").exists()
+            stop(bundle)
 
 
 def test_health_reports_what_is_missing(runtime_dir):
