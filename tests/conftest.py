@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from rig import processes
+from rig import processes, real_weights
 from voicetap import config
 from voicetap.settings import Settings
 
@@ -23,6 +23,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples in every run, without a time limit for one: the machine may be busy.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if real_weights.skipped:
+        terminalreporter.section("NOT TESTED: Whisper's weights are not installed (requirements-weights.lock)", "!")
+        for test in sorted(set(real_weights.skipped)):
+            terminalreporter.line(test)
 
 
 @pytest.fixture

@@ -69,6 +69,13 @@ def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, open_reader,
         assert [ring.read(seq) for seq in range(FRAMES)] == frames
 
 
+def test_a_file_name_may_be_any_bytes(spawn, open_reader, recording):
+    reader = open_reader("file")
+    named = recording.rename(recording.with_name(os.fsdecode(b"caf\xe9=.wav")))
+    spawn(MODULE, sources=f"file:{named}", capture_pace="max")
+    reader.until(lambda: reader.state == "ended" and reader.next_seq == FRAMES)
+
+
 def test_realtime_is_real_time_and_live_frames_have_no_hole(spawn, open_reader, recording):
     reader = open_reader("file")
     spawn(MODULE, sources=f"file:{recording}")

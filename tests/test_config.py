@@ -10,7 +10,7 @@ import pytest
 from voicetap import config, runtime_dir, source_spec
 from voicetap.config import as_environment, describe, load, load_for_client
 from voicetap.errors import SettingsError
-from voicetap.settings import CaptureSettings, Settings, VadSettings
+from voicetap.settings import CaptureSettings, Settings, TranscribeSettings, VadSettings
 
 
 @pytest.fixture
@@ -143,6 +143,15 @@ def test_the_runtime_directory_is_always_somewhere(monkeypatch):
     assert runtime_dir.default_path({}) == "/run/voicetap"
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert runtime_dir.default_path({}).endswith(f"/voicetap-{os.getuid()}")
+
+
+def test_a_setting_without_effect_is_accepted_with_a_warning(toml, caplog):
+    former = {"VOICETAP_TRANSCRIBE_PREVIOUS_TEXT_MAX_GAP_S": "nonsense"}
+    assert load(toml("[transcribe]\ncarry_over_s = 1.5") | former).transcribe == TranscribeSettings()
+    assert [record.message for record in caplog.records] == [
+        "transcribe.carry_over_s has no effect any more: remove it",
+        "VOICETAP_TRANSCRIBE_PREVIOUS_TEXT_MAX_GAP_S has no effect any more: remove it",
+    ]
 
 
 def test_a_former_name_is_accepted_with_one_warning_that_names_the_new_one(toml, caplog):

@@ -10,6 +10,7 @@ from rig.vad import FakeEar, make_frame
 from voicetap.codec import UtteranceId
 from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress
 from voicetap.settings import VadSettings
+from voicetap_vad.level import SPEECHLESS_FRAMES
 from voicetap_vad.segment_store import SegmentStore
 from voicetap_vad.source_tracker import BATCH_FRAMES, PROGRESS_FRAMES, PROGRESS_S, STOPPING_PROGRESS_S, SourceTracker
 
@@ -113,6 +114,20 @@ def test_after_a_lost_store_no_number_that_a_peer_has_is_reused(tmp_path):
     assert (gap.utterance_id.number, gap.reason, gap.start_s, gap.end_s) == (10, "cuts_lost", 2.88, 2.88)
     assert [segment.number for segment in store.segments()] == [8, 9, 10] and store.load_checkpoint("a1").seq == 90
     store.close()
+
+
+def test_loud_sound_without_speech_is_in_the_detail_until_speech_is_found(capture):
+    loud = bytes([0, 32]) * (FRAME_BYTES // 2)
+    for _ in range(SPEECHLESS_FRAMES):
+        capture.tracker.on_frame(make_frame(capture.seq, loud))
+        capture.seq += 1
+        capture.tracker.step(capture.now_s)
+    capture.head()
+    state = capture.tracker.state()
+    assert (state.state, state.level_dbfs, state.noise_dbfs, state.clipping) == ("live", -12.0, -12.0, 0.0)
+    assert state.detail == capture.tracker.warning == "loud sound (-12 dBFS), and no speech found in it for a minute"
+    capture.play(90, 10)
+    assert capture.tracker.state().detail == ""
 
 
 def test_a_capture_that_stops_gets_progress_soon(capture):

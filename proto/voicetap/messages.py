@@ -402,6 +402,9 @@ class SourceState:
     interims: str = (
         ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
+    level_dbfs: float = -120.0  # RMS of the loudest frame of the last seconds; -120: silence, or not measured
+    noise_dbfs: float = -120.0  # RMS of the quietest one
+    clipping: float = 0.0  # share of the last seconds' samples at full scale
 
 
 @message

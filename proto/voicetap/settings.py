@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+WITHOUT_EFFECT = (("transcribe", "previous_text_max_gap_s"), ("transcribe", "carry_over_s"))  # accepted, with a warning
 RING_MARGIN_S = 5.0  # pre-roll, a restart of vad, and the way to it
 
 
@@ -64,12 +65,11 @@ class TranscribeSettings:
     compute_type: str = setting("default", "CTranslate2's compute type; default is int8 on a CPU, float16 on CUDA")
     cpu_threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256, formerly="threads")
     workers: int = setting(1, "number of transcribe processes", minimum=1, maximum=32)
-    beam_size: int = setting(5, "beam of the search where a greedy one is not sure of its words; 1 never widens it", minimum=1, maximum=20)
-    language: str = setting("", "language code such as en; empty detects it (.en models are English)")
+    beam_size: int = setting(5, "beam of the search for finals; 1 is greedy", minimum=1, maximum=20)
+    language: str = setting("", "language code or name such as en; of several, with commas between, one is detected; empty: of all (.en models are English)")
     task: str = setting("transcribe", "transcribe, or translate into English", choices=("transcribe", "translate"))
     initial_prompt: str = setting("", "text that sets style and vocabulary")
     hotwords: str = setting("", "words to expect, separated by spaces")
-    previous_text_max_gap_s: float = setting(0.0, "longest pause over which clear words prompt for the next; 0: only where speech had to be cut", minimum=0, maximum=30, formerly="carry_over_s")
     word_timestamps: bool = setting(True, "times and probabilities of every word", formerly="word_times")
     deadline_factor: float = setting(6.0, "a decode may take this many times the length of its audio", minimum=0.1, maximum=1000)
     deadline_min_s: float = setting(20.0, "and at least this long", minimum=0.1, maximum=3600)

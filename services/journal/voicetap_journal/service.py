@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from voicetap import links
@@ -136,8 +137,9 @@ class JournalService:
     def _acknowledge(self, utterance_id: UtteranceId) -> None:
         """Sends Committed again for a repeated entry, once it is stored."""
         if utterance_id not in self._unstored:
-            seq = self._store.seq_of(utterance_id)
-            self._commits.send(Committed(utterance_id=utterance_id, journal_seq=seq))
+            with suppress(Unwritable):  # the disk cannot be read now: its sender asks again
+                seq = self._store.seq_of(utterance_id)
+                self._commits.send(Committed(utterance_id=utterance_id, journal_seq=seq))
 
     def _set_state(self, state: ServiceState, detail: str) -> None:
         """Sets the state of the heartbeat; logs and publishes the beginning and the end of `degraded`."""

@@ -34,7 +34,7 @@ from .decoder import (
 )
 from .engines.base import Result
 from .job_queue import JobQueue
-from .results import PreviousUtterances, build_failed, build_final, build_hypothesis
+from .results import PreviousFinals, build_failed, build_final, build_hypothesis
 
 TURN_S = 0.2  # of the loop while draining
 REPORT_S = 0.2  # while it holds jobs or results: reports renew their lease
@@ -61,7 +61,7 @@ class WorkerService:
         self._decoder = decoder
         self._settings = node.settings.transcribe
         self._queue = JobQueue()
-        self._previous = PreviousUtterances(self._settings.previous_text_max_gap_s)
+        self._previous = PreviousFinals()
         self._engine: EngineLoaded | None = None
         self._reported: WorkerReport | None = None
         self._report_at_s = 0.0
@@ -116,17 +116,19 @@ class WorkerService:
             self._decoder.preempt()
         if self._engine and (job := self._queue.start()):
             self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
-            self._decoder.decode(job, self._previous.previous_text(job))
+            self._decoder.decode(job)
 
     def _on_decoder_event(self, event: DecoderEvent) -> None:
         match event:
             case EngineLoading(detail):
                 log.info("%s", detail)
                 self._node.detail = detail
-            case EngineLoaded(engine, model, remark):
-                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s %s", engine, model, remark)
+                self._node.beat_now()
+            case EngineLoaded(engine, model, remark, origin):
+                used = f"{engine} {model} ({origin})" if origin else f"{engine} {model}"
+                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s", used, remark)
                 self._engine = event
-                self._node.detail = remark or f"{engine} {model}"
+                self._node.detail = remark or used
             case EngineFailed(error):
                 raise error
             case DecodeDone(_, result, decode_s):

@@ -201,7 +201,8 @@ class Service:
             return
         self._published_states[state.source] = published
         log.info("%s is %s %s", state.source, state.state, state.detail)
-        news = {"state": state.state, "detail": state.detail}
+        is_warning = bool(state.detail) and state.detail == self._trackers[state.source].warning
+        news = {"state": ServiceState.DEGRADED if is_warning else state.state, "detail": state.detail}
         self._dispatcher.publish(Status(source=state.source, wall_ns=time.time_ns(), **news))
 
     # ---- shutdown -----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class FileSource:
 
     live = False
     detail = ""
+    is_starting = False
 
     def __init__(self, path: str, position: int, realtime: bool, channel: int = MIX):
         self.state = SourceStatus.LIVE

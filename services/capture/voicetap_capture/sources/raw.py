@@ -37,6 +37,7 @@ class RawFileSource:
 
     live = False
     detail = ""
+    is_starting = False
     note = ""
     jump = None
 
@@ -65,6 +66,7 @@ class RawPipeSource:
     live = False
     realtime = False  # its writer sets the rate
     detail = ""
+    is_starting = False
     note = ""
     jump = None
 
