@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from voicetap import config, runtime_dir
+from voicetap import config, runtime_dir, source_spec
 from voicetap.config import as_environment, describe, load, load_for_client
 from voicetap.errors import SettingsError
 from voicetap.settings import CaptureSettings, Settings, TranscribeSettings, VadSettings
@@ -227,3 +227,17 @@ def test_an_unreadable_directory_has_no_file(monkeypatch):
 
     monkeypatch.setattr(Path, "is_file", refuse)
     assert load({"HOME": "/root"}).loop_timeout_s == 5
+
+
+@pytest.mark.parametrize("source", ["file:http://radio/a?b&c", "web=raw:https://radio/a?b&c", "rtsp://radio/a?b&c"])
+def test_a_source_that_is_not_on_this_machine_is_refused_with_what_to_do(source):
+    with pytest.raises(SettingsError) as refused:
+        source_spec.parse(source)
+    url = source[source.index("://") :]
+    assert re.search(f"ffmpeg -i '[a-z]+{re.escape(url)}' .* [|] voicetap up --source stdin", str(refused.value))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("source", ["file:/a b://c.wav", "file:///a.wav", "file:http:/a"])
+def test_a_path_is_no_address(source):
+    assert source_spec.parse(source).argument == source.removeprefix("file:")

@@ -15,7 +15,7 @@ import pytest
 
 from rig import processes
 from rig.processes import eventually
-from voicetap import links
+from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
 from voicetap.service.locks import Lock
@@ -102,6 +102,21 @@ def test_a_killed_and_a_frozen_program_are_restarted(spawn, stop, runtime_dir, b
     second = beats.wait("journal", other_than=first)
     os.kill(second, signal.SIGSTOP)
     beats.wait("journal", other_than=second)
+    stop(bundle)
+
+
+@pytest.mark.parametrize("action", ["hang", "gil"])
+@pytest.mark.parametrize("name", ["journal", "watchdog"])
+def test_a_program_that_hangs_leaves_the_traceback_of_every_thread_and_is_restarted(
+    spawn, stop, runtime_dir, bus, name, action
+):
+    program = "watchdog-journal" if name == "watchdog" else name
+    beats = LastHeartbeats(bus, program)
+    bundle = spawn(SUPERVISE, "journal", failpoints=f"{name}.beat:8:{action}")
+    first = beats.wait(program)
+    beats.wait(program, other_than=first)
+    eventually(lambda: "Aborted" in processes.output_of(SUPERVISE, runtime_dir), 5, "its traceback")
+    assert 'service/failpoint.py", line' in processes.output_of(SUPERVISE, runtime_dir)
     stop(bundle)
 
 
@@ -235,6 +250,54 @@ def test_a_runtime_directory_that_cannot_be_created_again_ends_it(spawn, runtime
     runtime_dir.unlink()
 
 
+def test_a_supervisord_that_does_not_start_ends_it_with_the_reason(spawn, runtime_dir, tmp_path, monkeypatch):
+    (tmp_path / "supervisor.py").write_text("raise RuntimeError('it is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert spawn(SUPERVISE, "journal").wait(timeout=20) == 75
+    last = processes.output_of(SUPERVISE, runtime_dir).splitlines()[-1]
+    assert "supervisord does not start: RuntimeError: it is broken" in last
+
+
+def test_a_low_limit_of_open_files_suffices(stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    command = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", sys.executable, "-m", SUPERVISE]
+    with subprocess.Popen(command, env=processes.environment(runtime_dir, **quick)) as bundle:
+        for name in names:
+            beats.wait(name)
+        assert psutil.Process(supervisord_of(bundle).pid).rlimit(psutil.RLIMIT_NOFILE) == (256, 256)
+        stop(bundle)
+
+
+@pytest.fixture
+def special(runtime_dir: Path) -> Path:
+    """A directory whose name is special to shells, ini files and glob patterns."""
+    path = Path(f"{runtime_dir} 100% %s [x] 'y'")
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def test_paths_with_special_characters_work(stop, runtime_dir, special, quick):
+    """Those of the runtime directory, of Python and of supervisord.conf."""
+    root = Path(__file__).parents[1]
+    for name in ("deploy", "services"):
+        shutil.copytree(root / name, special / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    (special / "python").symlink_to(sys.executable)
+    runtime = special / "r%d"
+    packages = f"{special / 'services/watchdog'}:{':'.join(path for path in sys.path if path)}"
+    environ = processes.environment(runtime, **quick) | {"PYTHONPATH": packages}
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    with Bus("app", config.load({"VOICETAP_RUNTIME_DIR": str(runtime), "VOICETAP_CONFIG": os.devnull})) as bus:
+        beats = LastHeartbeats(bus, *names)
+        with subprocess.Popen([special / "python", "-m", SUPERVISE], env=environ) as bundle:
+            for name in names:
+                beats.wait(name)
+            assert str(special) in supervisord_of(bundle).cmdline()[-1]
+            assert (runtime / "log/vad.log").exists() and (runtime / "log/supervisord.log").exists()
+            stop(bundle)
+
+
 def test_health_reports_what_is_missing(runtime_dir):
     answer = health(runtime_dir, "vad")
     assert answer.returncode == 1
@@ -256,6 +319,24 @@ def test_a_bundle_that_is_stopped_and_continued_keeps_running(spawn, stop, runti
     seq = beats.of("journal").seq
     eventually(lambda: beats.of("journal").seq > seq + 2, 5, "more heartbeats")
     assert bundle.poll() is None and beats.of("journal").pid == first
+    stop(bundle)
+
+
+def test_a_bundle_whose_processes_were_all_frozen_for_long_restarts_none_of_them(spawn, stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    bundle = spawn(SUPERVISE, **quick, loop_timeout_s=1, watchdog_heartbeat_timeout_s=1)
+    first = {name: beats.wait(name) for name in names}
+    time.sleep(3)  # every timer is armed
+    everything = processes.processes_of(runtime_dir)
+    for process in everything:
+        process.suspend()
+    time.sleep(8)  # longer than every timeout
+    for process in everything:
+        process.resume()
+    time.sleep(3)
+    assert {name: beats.wait(name) for name in names} == first
+    assert supervisord_of(bundle) in everything
     stop(bundle)
 
 

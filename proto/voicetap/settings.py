@@ -104,7 +104,7 @@ class Settings:
     curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys --help)")
     tap_group: str = setting("", "group whose members may tap transcripts, as other users of this machine; empty: nobody else")
     log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    loop_timeout_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600, formerly="stall_s")
+    loop_timeout_s: float = setting(5.0, "of a service started by hand, without a watchdog: a work loop that has not turned for this long ends it", minimum=0.5, maximum=600, formerly="stall_s")
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     vad: VadSettings = field(default_factory=VadSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
