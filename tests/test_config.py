@@ -184,7 +184,7 @@ def test_of_both_variables_the_new_one_counts(toml):
         ("[vad]\nthreshold = 0.3", "vad.release_threshold must not be above vad.threshold"),
         ("[vad]\nmax_utterance_s = 5", "vad.max_utterance_soft_s must not be above vad.max_utterance_s"),
         ("[vad]\nendpoint_min_ms = 2000", "vad.endpoint_min_ms must not be above vad.endpoint_max_ms"),
-        ("[capture]\nring_s = 20", "capture.ring_s must be at least 5 s longer than vad.max_utterance_s"),
+        ("[capture]\nring_s = 20", "capture.ring_s must be at least 32 for vad.max_utterance_s = 25"),
         ("[vad]\nlease_s = 0.2", "vad.lease_s is 0.2, it must be at least 0.75"),
         ("[watchdog]\nheartbeat_timeout_s = 0.5", "watchdog.heartbeat_timeout_s is 0.5, it must be at least 1"),
     ],

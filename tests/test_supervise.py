@@ -355,3 +355,20 @@ def test_a_bundle_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(sp
         time.sleep(0.01)
     assert bundle.returncode == 0 and time.monotonic() - stop_s < 6
     assert {path.name for path in runtime_dir.iterdir() if not path.name.startswith("journal.sqlite")} == set()
+
+
+def test_a_stop_with_a_journal_that_cannot_start_keeps_what_is_owed(spawn, runtime_dir, bus, quick):
+    """vad neither spins meanwhile nor reports that frames it never read are drained."""
+    beats = LastHeartbeats(bus, "vad", "capture-1")
+    bundle = spawn(SUPERVISE, **quick, journal_data_dir="/proc/voicetap")
+    beats.wait("capture-1")
+    beats.wait("vad")
+    time.sleep(1.5)
+    before = beats.of("vad")
+    time.sleep(2)
+    assert beats.of("vad").cpu_s - before.cpu_s < 0.7
+    assert "/proc/voicetap: No such file" in (runtime_dir / "log" / "journal.log").read_text()
+    bundle.terminate()
+    assert bundle.wait(timeout=8) == 0
+    assert list(runtime_dir.glob("*.ring")) and list(runtime_dir.glob("cuts-*.sqlite"))
+    assert "the next start resumes with them" in processes.output_of(SUPERVISE, runtime_dir)

@@ -165,6 +165,7 @@ def test_a_short_window_is_decoded_again_in_full_where_something_is_wrong(short,
         (decoded("all", -0.6, words=ALL), decoded("full", -0.7, words=ALL), "full"),
         (decoded("all", -0.6, words=ALL), decoded("again " * 8, words=ALL), "all"),
         (decoded("again " * 8, words=ALL), decoded("full", words=HALF), "full"),
+        (decoded("no " * 8, no_speech_prob=0.4), decoded("go " * 8, no_speech_prob=0.2), "no " * 8),
     ],
 )
 def test_the_better_of_two_windows(short, full, wins):

@@ -3,7 +3,7 @@
 import pytest
 
 from rig.engines import no_progress, settings
-from rig.jobs import draft, job
+from rig.jobs import job, speculative
 from rig.processes import eventually
 from voicetap.errors import ConfigError
 from voicetap_transcribe import languages
@@ -94,7 +94,7 @@ def test_the_last_sure_language_of_a_source_is_remembered(monkeypatch):
     engine = Polyglot(("de", 0.9), ("en", 0.4), ("fr", 0.9), ("fr", 0.9), ("en", 0.8))
     monkeypatch.setattr(base, "load", lambda settings, progress: (engine, ""))
     with Decoder(settings()) as decoder:
-        jobs = [job(1), job(2), draft("interim", 3), draft("early", 3), job(3)]
+        jobs = [job(1), job(2), speculative("interim", 3), speculative("early", 3), job(3)]
         for number, each in enumerate(jobs):
             decoder.decode(each)
             eventually(lambda: len(engine.asked) == number + 1, 5, "decoded")  # noqa: B023

@@ -92,6 +92,7 @@ class Process:
             return
         self.trace(f"FROZEN for {seconds:.3f} s")
         self.world.witness.count(f"freeze: {self.service}")
+        self.world.disturbances.on_freeze(self.name, self.world.timeline.now_s, seconds)
         self._frozen_until_s = self.world.timeline.now_s + seconds
         self._frozen_for_ever = seconds >= FOR_EVER_S
 
@@ -180,6 +181,7 @@ class Process:
         """One turn, or the drain and exit. The world handles exceptions."""
         self.step()
         if self._shell is None:
+            self.world.disturbances.on_first_turn(self.name, self.world.timeline.now_s)
             self._shell = self._create_shell(self)
         if self.node.alive():
             return min(self._shell.turn(), self.node.next_beat_s - self.world.timeline.now_s)
@@ -194,6 +196,7 @@ class Process:
 
     def _release(self, status: int) -> None:
         self.dead = True
+        self.world.disturbances.on_exit(self.name, self.world.timeline.now_s)
         self.world.witness.count(f"exit: {self.service}")
         for end in self.ends:
             self.world.network.close(end, orderly=status == 0)

@@ -35,12 +35,13 @@ class Capture:
         path = ring_path(world.directory, source.name)
         ring = WitnessedRing(path, source.name, world.settings.capture.ring_s, origin="")
         ring.__enter__()
-        ring.on_commit, source.stream = world.witness.on_frame_committed, ring.stream
+        source.stream = ring.stream
         process.exit_callbacks.append(lambda: ring.__exit__())
         if source.room:
             sound = device.Microphone(source.room, lambda: world.timeline.now_s, world.dice)
         else:
             sound = device.File(source.sound, ring.next_position, world.settings.capture.pace == "realtime")
+        ring.on_commit = lambda frame: world.witness.on_frame_committed(frame, sound.read_s)
         self._service = CaptureService(process.node, ring, sound, source.name)
         self._world = world
 

@@ -14,11 +14,11 @@ import numpy as np
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, Word
 
 from ..hallucination_filter import (
-    MAX_COMPRESSION_RATIO,
+    DOUBTFUL_NO_SPEECH_PROB,
     NO_SPEECH_LOGPROB,
     NO_SPEECH_PROB,
-    compression_ratio,
-    loop_start,
+    is_fluent,
+    is_repetitive,
 )
 from .base import Result
 from .windows import FRAMES_PER_S, FULL_FRAMES
@@ -40,10 +40,15 @@ class Candidate:
     text: str
     avg_logprob: float
     no_speech_prob: float
+    audio_s: float = 0.0
 
     @property
     def is_loop(self) -> bool:
-        return loop_start(self.text.split()) is not None or compression_ratio(self.text) > MAX_COMPRESSION_RATIO
+        return is_repetitive(self.text) and not is_fluent(self.text, self.audio_s)
+
+    @property
+    def is_silence(self) -> bool:
+        return self.no_speech_prob > NO_SPEECH_PROB and self.avg_logprob < NO_SPEECH_LOGPROB
 
     @property
     def is_confident(self) -> bool:
@@ -51,8 +56,7 @@ class Candidate:
 
     @property
     def is_doubtful(self) -> bool:
-        is_silence = self.no_speech_prob > NO_SPEECH_PROB and self.avg_logprob < NO_SPEECH_LOGPROB
-        return self.is_loop or self.avg_logprob < DOUBTFUL_LOGPROB and not is_silence
+        return self.is_loop or self.avg_logprob < DOUBTFUL_LOGPROB and not self.is_silence
 
 
 class Generate(Protocol):
@@ -95,19 +99,24 @@ class Decoded:
 
 def is_incomplete(decoded: Decoded, speech: bytes, audio_s: float, again_below: float) -> bool:
     """Whether a short window's text is to be compared with that of the full window."""
-    is_silence = decoded.best.no_speech_prob > NO_SPEECH_PROB and decoded.best.avg_logprob < NO_SPEECH_LOGPROB
-    if decoded.best.is_loop or (decoded.best.avg_logprob < again_below and not is_silence):
+    best = decoded.best
+    is_doubtful = best.avg_logprob < again_below or best.no_speech_prob > DOUBTFUL_NO_SPEECH_PROB
+    if best.is_loop or (is_doubtful and not best.is_silence):
         return True
     return uncovered_s(decoded.words, speech, audio_s) >= UNCOVERED_S
 
 
 def better(short: Decoded, full: Decoded, speech: bytes, audio_s: float) -> Decoded:
-    """The one without a loop; else the one with more of the speech under its words; else the full window's.
+    """The one without repetition; else the one with more of the speech under its words; else the full window's.
 
-    Not the more certain one: a short window is surest of itself where it ends early.
+    Not the more certain one: a short window is surest of itself where it ends early. Where both repeat themselves, it
+    is the one with more doubt that there is speech: babble makes both repeat something, speech hardly ever.
     """
-    if short.best.is_loop != full.best.is_loop:
-        return full if short.best.is_loop else short
+    repetitive = [is_repetitive(decoded.best.text) for decoded in (short, full)]
+    if all(repetitive):
+        return max(short, full, key=lambda decoded: decoded.best.no_speech_prob)
+    if any(repetitive):
+        return full if repetitive[0] else short
     gaps_s = [uncovered_s(decoded.words, speech, audio_s) for decoded in (short, full)]
     if max(gaps_s) >= UNCOVERED_S:
         return short if gaps_s[0] < gaps_s[1] else full

@@ -148,7 +148,7 @@ class FasterWhisper:
         all_tokens = generated.sequences_ids[0]
         avg_logprob = generated.scores[0] * len(all_tokens) / (len(all_tokens) + 1)  # the end token counts too
         tokens = [token for token in all_tokens if token < tokenizer.eot]  # without timestamps
-        return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
+        return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob, frames / FRAMES_PER_S)
 
     def _prompt(self, tokenizer: Tokenizer) -> list[int]:
         initial = self._settings.initial_prompt.strip()
