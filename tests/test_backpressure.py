@@ -39,7 +39,7 @@ def bundle(tmp_path: Path, runtime_dir: Path, monkeypatch) -> Callable[..., tupl
             model=str(decode_s),
             pace="max",
             runtime_dir=str(runtime_dir),
-            settings=SMALL_RING | {"watchdog.heartbeat_timeout_s": 60, "loop_timeout_s": 60},
+            settings=SMALL_RING | {"watchdog.heartbeat_timeout_s": 60},
         )
         return box, played
 

@@ -1,7 +1,10 @@
 """`voicetap status`: when the heartbeat counts, and when supervisord's state does."""
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from voicetap.messages import Heartbeat, SourceState
 from voicetap_bundle import status_report
 from voicetap_bundle.cli import status
 from voicetap_bundle.heartbeat_monitor import FRESH_S, ReceivedHeartbeat
+from voicetap_bundle.programs import ProgramControl
 from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 
@@ -104,3 +108,16 @@ class OneSource(FakeHeartbeatMonitor):
 def test_the_level_of_a_source_is_shown(levels, text, tmp_path):
     report = status_report.build(OneSource(**levels), FakeProgramControl(program(7, "RUNNING")), str(tmp_path))
     assert status._level(report["sources"][0]) == text
+
+
+def test_the_last_log_line_of_a_program_that_was_aborted_names_no_thread(settings):
+    control = ProgramControl(settings)
+    log = Path(settings.runtime_dir, "log/vad.log")
+    log.parent.mkdir()
+    code = "import ctypes, faulthandler, os; faulthandler.enable(); print('ready', flush=True); os.abort()"
+    with log.open("w") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, stderr=file)
+    assert control.last_log_line("vad") == "Fatal Python error: Aborted"
+    log.write_text("Traceback (most recent call last):\n  File x\nValueError: y\n\n")
+    assert control.last_log_line("vad") == "ValueError: y"
+    assert control.last_log_line("journal") == ""

@@ -7,6 +7,8 @@ from voicetap.settings import Settings
 from voicetap_watchdog.layout import BundleLayout
 from voicetap_watchdog.supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
 
+_THREADS = re.compile(r"  File |Thread 0x|Current thread 0x|Extension modules: ")
+
 
 class ProgramControl:
     """State, last log line and signals of every program. Nothing runs where supervisord does not answer."""
@@ -22,12 +24,13 @@ class ProgramControl:
         return {}
 
     def last_log_line(self, program: str) -> str:
-        """Empty without a log."""
+        """Without what faulthandler writes about the threads of a program that was aborted. Empty without a log."""
         try:
             log = self._layout.log_file(program).read_text(errors="replace")
         except OSError:
             return ""
-        return log.strip().rpartition("\n")[2]
+        lines = (line for line in reversed(log.splitlines()) if line.strip() and not _THREADS.match(line))
+        return next(lines, "")
 
     def last_exit(self, program: str) -> str:
         """How it ended the last time, as supervisord logged it: `exit status 1`, `terminated by SIGKILL`; or empty."""

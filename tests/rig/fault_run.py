@@ -26,7 +26,6 @@ SHORT_TIMEOUTS = {
     "vad.max_attempts": 20,
     "watchdog.heartbeat_timeout_s": 1,
     "watchdog.startup_timeout_s": 3,
-    "loop_timeout_s": 1,
 }
 # The smallest ring that the settings allow, with utterances that it can hold: a fast source soon has to wait for vad.
 SMALL_RING_S = 10
