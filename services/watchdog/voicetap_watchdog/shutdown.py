@@ -70,7 +70,7 @@ class BundleShutdown:
         return (time.monotonic() if self._layout.is_container else started_s) + shutdown.SUPERVISE_STOP_S
 
     def _mark_stopping(self) -> None:
-        runtime_dir.prepare(str(self._layout.runtime_dir))  # it may have been removed
+        runtime_dir.prepare(str(self._layout.runtime_dir), self._layout.settings.tap_group)  # it may have been removed
         try:
             shutdown.mark_stopping(self._layout.runtime_dir, is_whole=not self._layout.is_container)
         except OSError as error:  # a full disk: the programs stop without it, and their state is kept
