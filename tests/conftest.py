@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from voicetap import config
 from voicetap.settings import Settings
 
 os.environ["VOICETAP_CONFIG"] = os.devnull  # bundles in this process do not read the developer's own voicetap.toml
+
+# A shell ignores SIGINT in what a script starts in the background, and all children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, without a time limit for one: the machine may be busy.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)

@@ -43,9 +43,9 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def stop(process: subprocess.Popen) -> float:
+def stop(process: subprocess.Popen, number: int = signal.SIGTERM) -> float:
     start_s = time.monotonic()
-    process.terminate()
+    process.send_signal(number)
     assert process.wait(5) == 0
     return time.monotonic() - start_s
 
@@ -156,7 +156,7 @@ def test_under_supervision_only_a_stop_of_the_bundle_ends_the_source(runtime_dir
     reader.until(lambda: reader.next_seq > 5)
     if bundle_stops:
         (runtime_dir / "stopping").touch()
-    assert stop(process) < 3, "and waits for its reader no longer than supervisord for it"
+    assert stop(process, signal.SIGINT) < 3, "and waits for its reader no longer than supervisord for it"
     for _ in range(5):
         reader.poll()
     assert ("stopping" in {head.state for head in reader.heads}) == bundle_stops

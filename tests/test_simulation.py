@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sim import stand_ins, timeline, witness, world
-from voicetap.messages import Committed
+from voicetap.messages import Committed, Reason, SourceStatus
 from voicetap_capture.service import CaptureService
 from voicetap_journal import sequencer
 from voicetap_journal.service import JournalService
@@ -79,7 +79,56 @@ def _acknowledge_before_it_is_stored(self, entry, now_s) -> None:
     self._unstored[entry.utterance_id] = entry
 
 
+_last_disturbed_s: dict[tuple[str, str], float] = {}  # by world and source
+
+
+def _ignore_a_while(reason, is_disturbed, is_due, read_source=CaptureService._read_source):
+    """A capture that ignores what its microphone hears while `is_due`, and names a reason that its world knows."""
+
+    def broken(self) -> None:
+        if not self._source.live:
+            return read_source(self)
+        now_s, world_dir = self._source._now(), self._node.settings.runtime_dir
+        if is_disturbed(self, now_s):
+            _last_disturbed_s[world_dir, self._name] = now_s
+        since_s = {
+            name: now_s - last_s for (directory, name), last_s in _last_disturbed_s.items() if directory == world_dir
+        }
+        if not is_due(since_s.pop(self._name, -1.0), list(since_s.values())):
+            return read_source(self)
+        self._publish(self._framer.flush())
+        self._source.read(1 << 20)
+        self._gap_reason = reason if self._ring.next_seq else ""
+
+    return [(CaptureService, "_read_source", broken)]
+
+
+def _is_lost(self, now_s) -> bool:
+    return self._source.state == SourceStatus.LOST
+
+
+def _was_frozen(self, now_s) -> bool:
+    return now_s - self._source.read_s > 0.5
+
+
+def _is_restarted(self, now_s) -> bool:
+    return self._gap_reason == Reason.CAPTURE_RESTART
+
+
+def _once_later(own_s, others_s) -> bool:
+    return 1.0 < own_s < 1.6
+
+
+def _for_another(own_s, others_s) -> bool:
+    return any(0 < other_s < 0.6 for other_s in others_s)
+
+
 MUTANTS = {
+    "a lost device silences another source": _ignore_a_while(Reason.DEVICE_LOST, _is_lost, _for_another),
+    "a device is lost once more, without cause": _ignore_a_while(Reason.DEVICE_LOST, _is_lost, _once_later),
+    "a restart silences another source": _ignore_a_while(Reason.CAPTURE_RESTART, _is_restarted, _for_another),
+    "a restart costs more, later": _ignore_a_while(Reason.CAPTURE_RESTART, _is_restarted, _once_later),
+    "a freeze silences another source": _ignore_a_while(Reason.OVERFLOW, _was_frozen, _for_another),
     "no entry is known to journal": [(sequencer.StreamSequence, "contains", lambda self, number: False)],
     "a lost lease is not noticed": [
         (Outbox, "_expire", lambda self, now_s: ()),

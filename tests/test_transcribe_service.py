@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,6 +213,21 @@ def test_a_decode_past_its_deadline_ends_the_process(worker, neighbours, runtime
     assert process.wait(5) == os.EX_SOFTWARE
     assert str(job().utterance_id) in output_of(MODULE, runtime_dir)
     assert sorted(path.name for path in runtime_dir.glob("*transcribe-1*")) == []
+
+
+def test_a_decode_that_was_frozen_with_its_process_is_not_past_its_deadline(worker, neighbours, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # of the engine, whose decode takes a second
+    slow = {"transcribe_engine": "rig.coded:CodedEngine", "transcribe_model": "1"}
+    process = worker(**slow, transcribe_deadline_min_s=2, transcribe_deadline_factor=0.1)
+    neighbours.wait_for_state("ready")
+    neighbours.send(job())
+    neighbours.wait_for_beat(lambda beat: beat.deadline_ns)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    neighbours.poll()
+    process.send_signal(signal.SIGCONT)
+    assert neighbours.wait_for_entry().utterance_id == job().utterance_id
+    assert not [beat for beat in neighbours.beats if 0 < beat.deadline_ns < time.monotonic_ns() - 2e9]
 
 
 def test_a_loop_is_published_once_with_its_reason(worker, neighbours, runtime_dir):

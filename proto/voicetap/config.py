@@ -38,6 +38,8 @@ INTERNAL = frozenset(
         "PROGRAMS",
         "WATCHDOG",
         "LOG_DIR",
+        "OPEN_FILES",
+        "PROGRAM_LOG_DIR",
         "LOG_BYTES",
     )
 )

@@ -359,6 +359,7 @@ class JournalHead:
     highest: tuple[UtteranceId, ...] = ()
     boot_id: str = ""  # changes with every start of journal
     interims_wanted: bool = True  # somebody subscribes to them: else nobody need make any
+    unstored: int = 0  # entries in memory only, because the disk is full
 
 
 @message
@@ -380,6 +381,7 @@ class HistoryEnd:
     next_seq: int  # of this answer
     head_seq: int  # of the journal
     boot_id: str = ""
+    unstored: int = 0  # entries in memory only, because the disk is full; not in the answer
 
 
 # ---- life: every service to everyone -------------------------------------------------------------

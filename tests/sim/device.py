@@ -41,6 +41,7 @@ class Microphone:
         self._block = dice.choice((160, 441, 512, 1024, 4096))
         self._origin = self._next = room.sample_at(now())
         self.state, self.detail = SourceStatus.LIVE, ""
+        self.read_s = now()  # of the last read
 
     def wait_s(self) -> float:
         return WAIT_S
@@ -49,7 +50,7 @@ class Microphone:
         """Nothing to release."""
 
     def read(self, max_bytes: int) -> bytes:
-        now_s = self._now()
+        self.read_s = now_s = self._now()
         at = self._room.sample_at(now_s)
         if self._room.is_unplugged(now_s):
             self.state, self.detail = SourceStatus.LOST, "no such device"
@@ -79,6 +80,7 @@ class File:
         self._pcm = sound.pcm
         self._at = position * SAMPLE_BYTES
         self.realtime = realtime
+        self.read_s = 0.0  # a file loses nothing, at no time
         self.state = SourceStatus.LIVE
 
     def wait_s(self) -> float:

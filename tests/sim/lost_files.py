@@ -14,11 +14,13 @@ END = 1 << 60  # of a stream, in samples
 
 @dataclass(frozen=True)
 class Loss:
-    """The world when the file was lost: the journal's entries, the first source's stream, the utterances announced."""
+    """The world when the file was lost: the journal's entries, the first source's stream, the utterances announced, and
+    each source with a stream."""
 
     entries: list[Entry]
     stream: str
     announced: set[UtteranceId]
+    streams: set[tuple[str, str]]
 
 
 def all_entries(world: "World", stored: list[Entry]) -> list[Entry]:
@@ -58,6 +60,11 @@ def excused_spans(world: "World", source: str, stream: str, entries: list[Entry]
 def is_ring_lost(world: "World", source: str, stream: str) -> bool:
     is_lost = world.scenario.loses == "lost ring" and world.loss is not None
     return is_lost and (source, stream) == (world.sources[0].name, world.loss.stream)
+
+
+def are_segments_lost(world: "World", source: str, stream: str) -> bool:
+    is_lost = world.scenario.loses == "lost cuts" and world.loss is not None
+    return is_lost and (source, stream) in world.loss.streams
 
 
 def _is_journal_lost(world: "World") -> bool:

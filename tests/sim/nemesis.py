@@ -58,9 +58,11 @@ def _fill_the_disk(world: "World", fault: Fault) -> None:
     world.timeline.at(world.timeline.now_s + fault.length_s, lambda: setattr(world.disk, "full", False))
 
 
-def _unplug_microphones(world: "World", fault: Fault) -> None:
-    for source in world.sources:
-        if source.room:
+def _unplug_a_microphone(world: "World", fault: Fault) -> None:
+    """Or all at once: they may share a bus."""
+    chosen = int(fault.chance * (len(world.sources) + 1))
+    for number, source in enumerate(world.sources):
+        if source.room and chosen in (number, len(world.sources)):
             source.room.outages.append((world.timeline.now_s, world.timeline.now_s + fault.length_s))
 
 
@@ -86,7 +88,7 @@ def _delete(world: "World", owner: str, delete: Callable[[], object]) -> None:
     if process := world.host.process(owner):
         process.kill()
     entries = [decode(body) for _, body in world.stored()]
-    world.loss = Loss(entries, world.sources[0].stream, set(world.witness.announced))
+    world.loss = Loss(entries, world.sources[0].stream, set(world.witness.announced), set(world.witness.frames))
     delete()
 
 
@@ -94,7 +96,7 @@ _WORLD_FAULTS: dict[str, Callable[["World", Fault], None]] = {
     "break": lambda world, fault: world.network.break_one(),
     "stall": lambda world, fault: world.network.stall_one(fault.length_s),
     "full disk": _fill_the_disk,
-    "outage": _unplug_microphones,
+    "outage": _unplug_a_microphone,
     "clock": _set_the_clock,
     "lost cuts": _delete_segments,
     "lost journal": _delete_journal,

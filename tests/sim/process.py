@@ -58,6 +58,7 @@ class Process:
         self._wake_s = float("inf")
         self._frozen_until_s = 0.0
         self._frozen_for_ever = False
+        self._abort_is_pending = False
         self._asleep_until_s = 0.0
         self._planned: list[tuple[int, Callable[[], None]]] = []  # faults, each at a number of steps
         self.steps = 0
@@ -78,12 +79,20 @@ class Process:
             self.trace("KILLED")
             self._release(-9)
 
+    def abort(self) -> None:
+        """SIGABRT: a process that is stopped receives it when it continues."""
+        if self.is_frozen:
+            self._abort_is_pending = True
+        else:
+            self.kill()
+
     def freeze(self, seconds: float) -> None:
         """Until it is killed, if `seconds` is FOR_EVER_S or more."""
         if self._frozen_for_ever:
             return
         self.trace(f"FROZEN for {seconds:.3f} s")
         self.world.witness.count(f"freeze: {self.service}")
+        self.world.disturbances.on_freeze(self.name, self.world.timeline.now_s, seconds)
         self._frozen_until_s = self.world.timeline.now_s + seconds
         self._frozen_for_ever = seconds >= FOR_EVER_S
 
@@ -130,7 +139,12 @@ class Process:
             self.world.run_until(self._frozen_until_s, lambda: self.dead)
             if self.dead:
                 return
+        self._continue()
+
+    def _continue(self) -> None:
         self._frozen_until_s = 0.0
+        if self._abort_is_pending:
+            self.kill()
 
     # ---- the work loop --------------------------------------------------------------------------
 
@@ -153,7 +167,9 @@ class Process:
             return self.wake(self._frozen_until_s)
         if self._frozen_for_ever:
             return self.world.witness.add_violation(f"{self.name} is frozen and was not killed")
-        self._frozen_until_s = 0.0
+        self._continue()
+        if self.dead:
+            return
         self._turning = True
         wait_s = self.world.run_turn(self, self._turn)
         self._turning = False
@@ -165,6 +181,7 @@ class Process:
         """One turn, or the drain and exit. The world handles exceptions."""
         self.step()
         if self._shell is None:
+            self.world.disturbances.on_first_turn(self.name, self.world.timeline.now_s)
             self._shell = self._create_shell(self)
         if self.node.alive():
             return min(self._shell.turn(), self.node.next_beat_s - self.world.timeline.now_s)
@@ -179,6 +196,7 @@ class Process:
 
     def _release(self, status: int) -> None:
         self.dead = True
+        self.world.disturbances.on_exit(self.name, self.world.timeline.now_s)
         self.world.witness.count(f"exit: {self.service}")
         for end in self.ends:
             self.world.network.close(end, orderly=status == 0)

@@ -16,7 +16,7 @@ from voicetap_journal.service import JournalService
 from voicetap_journal.store import Store
 from voicetap_transcribe.worker import WorkerService
 from voicetap_vad.service import Service as VadService
-from voicetap_watchdog.liveness import HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
+from voicetap_watchdog.liveness import Abort, HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
 
 from . import device
 from .decoder import Decoder
@@ -35,12 +35,13 @@ class Capture:
         path = ring_path(world.directory, source.name)
         ring = WitnessedRing(path, source.name, world.settings.capture.ring_s, origin="")
         ring.__enter__()
-        ring.on_commit, source.stream = world.witness.on_frame_committed, ring.stream
+        source.stream = ring.stream
         process.exit_callbacks.append(lambda: ring.__exit__())
         if source.room:
             sound = device.Microphone(source.room, lambda: world.timeline.now_s, world.dice)
         else:
             sound = device.File(source.sound, ring.next_position, world.settings.capture.pace == "realtime")
+        ring.on_commit = lambda frame: world.witness.on_frame_committed(frame, sound.read_s)
         self._service = CaptureService(process.node, ring, sound, source.name)
         self._world = world
 
@@ -122,14 +123,16 @@ class Watchdog:
                 received = HeartbeatReceived(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9)
                 self._monitor.step(received, now_s)
         self._apply(self._monitor.step(Tick(), now_s))
-        return POLL_S
+        return min(POLL_S, self._monitor.wait_s(now_s))
 
     def drain(self) -> None:
         """Nothing is left to do."""
 
     def _apply(self, actions: list) -> None:
         for action in actions:
-            if isinstance(action, Kill):
+            if isinstance(action, Abort):
+                self._world.host.abort(action.name, action.pid)
+            elif isinstance(action, Kill):
                 self._world.host.kill(action.name, action.pid)
                 self._next_list_s = 0.0
             elif isinstance(action, Start):

@@ -14,6 +14,7 @@ from voicetap.messages import (
     HistoryRequest,
     Interim,
     Job,
+    Reason,
     ReplayRequest,
     SpeechStarted,
     SpeechStopped,
@@ -53,10 +54,14 @@ Live = SpeechStarted | SpeechStopped | Status
 
 
 class Witness:
-    """`frames`: all frames committed to a ring, by source and stream, in order. `happened`: how often what happened."""
+    """`frames`: all frames committed to a ring, by source and stream, in order; `read_s`: when each was read from its
+    source. `overrun_at`: the number of the newest frame when an overrun was first sent. `happened`: how often what
+    happened."""
 
     def __init__(self) -> None:
         self.frames: dict[tuple[str, str], list[AudioFrame]] = defaultdict(list)
+        self.read_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.overrun_at: dict[UtteranceId, int] = {}
         self.announced: set[UtteranceId] = set()  # by vad
         self.started: set[UtteranceId] = set()  # as received by an app
         self.published: dict[int, UtteranceId] = {}
@@ -75,11 +80,12 @@ class Witness:
     def frames_of(self, source: str) -> list[AudioFrame]:
         return [frame for (name, _), frames in self.frames.items() if name == source for frame in frames]
 
-    def on_frame_committed(self, frame: AudioFrame) -> None:
+    def on_frame_committed(self, frame: AudioFrame, read_s: float) -> None:
         frames = self.frames[frame.source, frame.stream]
         if frames and frame.seq != frames[-1].seq + 1:
             self.add_violation(f"frame {frame.seq} of {frame.stream} follows {frames[-1].seq}")
         frames.append(frame)
+        self.read_s[frame.source, frame.stream].append(read_s)
 
     def on_live_message(self, message: Live) -> None:
         """Called when an app receives one."""
@@ -120,6 +126,8 @@ class Witness:
     def _on_entry(self, sender: "Sender", entry: Entry) -> None:
         if sender.link.name == "results":
             senders = self._senders[entry.utterance_id]
+            if getattr(entry, "reason", "") == Reason.OVERRUN:
+                self.overrun_at.setdefault(entry.utterance_id, len(self.frames[entry.utterance_id[:2]]) - 1)
             self.count("entry sent again", sender.process.pid in senders)
             senders.add(sender.process.pid)
             return self.count("two processes sent a result", len(senders) > 1)

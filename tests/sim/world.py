@@ -19,6 +19,7 @@ from voicetap_transcribe.worker import DecodeTimeout
 from . import checks, nemesis, shells, stand_ins
 from .device import Room
 from .disk import Disk
+from .disturbances import Disturbances
 from .host import APP, WATCHDOG, Host
 from .lost_files import Loss
 from .network import Network
@@ -48,6 +49,7 @@ class SimulatedSource:
 
     name: str
     sound: Sound
+    program: str  # its capture
     room: Room | None = None
     stream: str = ""  # of its ring
 
@@ -80,6 +82,7 @@ class World:
         self.network.conditions = scenario.conditions
         self.disk = Disk(self.step, lambda callback: self.running.exit_callbacks.append(callback))
         self.witness = Witness()
+        self.disturbances = Disturbances()
         self.host = Host(self)
         self.engine = replace(scenario.engine, faulty_words={})
         self.running: Process | None = None
@@ -156,14 +159,14 @@ class World:
         seconds = self.scenario.seconds + (STOP_SPEECH_S if self.scenario.stops else 0)
         sound = compose(self.dice, seconds, first_word=number * 1000)
         room = Room(sound, START_S + SILENCE_S) if kind == "mic" else None
-        return SimulatedSource(f"s{number}", sound, room)
+        return SimulatedSource(f"s{number}", sound, f"capture-{number}", room)
 
     def _start(self) -> None:
         programs = [("journal", "journal", shells.Journal), ("vad", "vad", shells.Vad)]
         for number in range(1, self.settings.transcribe.workers + 1):
             programs.append((f"transcribe-{number}", "transcribe", shells.Transcribe))
-        for number, source in enumerate(self.sources, 1):
-            programs.append((f"capture-{number}", "capture", lambda process, s=source: shells.Capture(process, s)))
+        for source in self.sources:
+            programs.append((source.program, "capture", lambda process, s=source: shells.Capture(process, s)))
         for number, app in enumerate(self.apps, 1):
             programs.append((f"reader-{number}", APP, lambda process, a=app: shells.Reader(process, a)))
         self.dice.shuffle(programs)

@@ -114,7 +114,7 @@ class CaptureService:
             self._on_audio(pcm)
         else:
             self._publish(self._framer.flush(pcm))
-            self._gap_reason = Reason.DEVICE_LOST if self._ring.next_seq else ""
+            self._gap_reason = Reason.DEVICE_LOST if self._source.live and self._ring.next_seq else ""
 
     def _frames_due(self) -> int:
         if self._source.live:

@@ -40,8 +40,8 @@ class HistoryReplay:
             else:
                 self._waiting[request.requester] = request
 
-    def answer_one(self) -> None:
-        """Answers the oldest request, if there is one."""
+    def answer_one(self, unstored: int) -> None:
+        """Answers the oldest request, if there is one. `unstored`: entries that are in memory only."""
         if not self._waiting:
             return
         request = self._waiting.pop(next(iter(self._waiting)))
@@ -63,6 +63,7 @@ class HistoryReplay:
                 next_seq=entries[-1].journal_seq + 1 if entries else self._store.next_seq,
                 head_seq=self._store.next_seq,
                 boot_id=self._boot_id,
+                unstored=unstored,
             ),
             topic,
         )

@@ -68,7 +68,7 @@ class JournalService:
         was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.has_subscribers(INTERIM_TOPICS)
         if released or now_s >= self._next_head_s - HEARTBEAT_COALESCE_S or was_wanted != self._interims_wanted:
             self._publish_head(now_s)
-        self._replay.answer_one()
+        self._replay.answer_one(unstored=len(self._unstored))
         self._delete_expired(now_s)
         self._node.queue_depth = len(self._unstored) + self._sequencer.waiting()
         self._node.drops = self._refused + self._replay.refused
@@ -162,6 +162,7 @@ class JournalService:
             highest=self._highest(),
             boot_id=self._node.boot_id,
             interims_wanted=self._interims_wanted,
+            unstored=len(self._unstored),
         )
         self._commits.send(head)
         self._transcript.send(head)

@@ -39,6 +39,7 @@ from .results import PreviousFinals, build_failed, build_final, build_hypothesis
 TURN_S = 0.2  # of the loop while draining
 REPORT_S = 0.2  # while it holds jobs or results: reports renew their lease
 REPORT_IDLE_S = 0.5
+LATE_S = 1.0  # after a longer pause between two turns this process was stopped, and the decode with it
 
 log = logging.getLogger("worker")
 
@@ -64,6 +65,7 @@ class WorkerService:
         self._engine: EngineLoaded | None = None
         self._reported: WorkerReport | None = None
         self._report_at_s = 0.0
+        self._turn_ns = time.monotonic_ns()
         self._jobs = node.receiver(links.JOBS.of(node.name))
         self._commits = node.receiver(links.COMMITS)
         self._reports = node.sender(links.WORKERS)
@@ -83,6 +85,7 @@ class WorkerService:
 
     def turn(self) -> None:
         """One pass of the loop: handles what has come in and sends what is due. Raises as `run` does."""
+        self._extend_deadline()
         for message in self._commits:
             self._on_journal(message)
             failpoint("transcribe.commit.received")
@@ -201,6 +204,12 @@ class WorkerService:
         if not self._engine:
             return ServiceState.STARTING
         return ServiceState.BUSY if self._queue.decoding else ServiceState.READY
+
+    def _extend_deadline(self) -> None:
+        """By the time for which this process was stopped, before a heartbeat reports the deadline as missed."""
+        pause_ns, self._turn_ns = time.monotonic_ns() - self._turn_ns, time.monotonic_ns()
+        if self._node.deadline_ns and pause_ns > LATE_S * 1e9:
+            self._node.deadline_ns += pause_ns
 
     def _check_deadline(self) -> None:
         if self._node.deadline_ns and time.monotonic_ns() > self._node.deadline_ns:

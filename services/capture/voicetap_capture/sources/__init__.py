@@ -50,9 +50,11 @@ def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> A
 
         return FileSource(spec.argument, position, realtime, settings.channel)
     if spec.kind == "raw":
+        from .pcm import RawFormat
         from .raw import open_raw
 
-        return open_raw(spec.argument, position, realtime)
+        format_ = RawFormat(settings.raw_rate_hz, settings.raw_channels, settings.raw_encoding, settings.channel)
+        return open_raw(spec.argument, position, realtime, format_)
     from .live_device import LiveDevice
     from .microphone import Microphone
 

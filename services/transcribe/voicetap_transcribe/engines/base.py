@@ -121,8 +121,8 @@ def _load_fallback(settings: Settings, progress: Progress, cause: Exception) -> 
     """The first fallback that supports the settings, such as the language. Raises `cause` if there is none."""
     small = replace(settings, transcribe=replace(settings.transcribe, model=FALLBACK_MODEL, offline=True))
     for name, its_settings in ((PREFERRED, small), (FALLBACK, settings)):
-        engine = create(name)
         try:
+            engine = create(name)  # pocketsphinx has no package for every Python
             engine.load(its_settings, progress)
         except ConfigError:
             continue
