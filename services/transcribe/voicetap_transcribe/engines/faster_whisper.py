@@ -58,6 +58,7 @@ class FasterWhisper:
         self._plan = windows.plan_of(found.repository, found.directory)
         if self._plan is windows.DECLARED and not self._supports_short_windows():
             self._plan = windows.UNKNOWN
+        malloc_tuning.release_freed_memory()  # converting the weights took as much as a decode takes
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         features = self._features(np.frombuffer(pcm, "<i2"))
