@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,15 +11,25 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from rig import processes
+from rig import processes, real_weights
 from voicetap import config
 from voicetap.settings import Settings
 
 os.environ["VOICETAP_CONFIG"] = os.devnull  # bundles in this process do not read the developer's own voicetap.toml
 
+# A shell ignores SIGINT in what a script starts in the background, and all children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples in every run, without a time limit for one: the machine may be busy.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if real_weights.skipped:
+        terminalreporter.section("NOT TESTED: Whisper's weights are not installed (requirements-weights.lock)", "!")
+        for test in sorted(set(real_weights.skipped)):
+            terminalreporter.line(test)
 
 
 @pytest.fixture

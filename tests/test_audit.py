@@ -199,7 +199,7 @@ def _forge_segment_store(runtime_dir: Path) -> None:
     before = span_of(third)
     span = (0, 1, 0, before.start - 1, before.end)
     with sqlite3.connect(path) as database:
-        row = (third.utterance_id.stream, 3, "speech", *span, 0, 0, "silence", 0, 0)
+        row = (third.utterance_id.stream, 3, "speech", *span, 0, 0, "silence", 0, 0, "")
         database.execute(f"INSERT INTO cuts VALUES ({', '.join('?' * len(row))})", row)
         database.execute("UPDATE marks SET last_number = 900")
     database.close()

@@ -109,6 +109,11 @@ def test_other_messages_print_no_line():
     assert line(Status(source="mic", state="drained", detail="", wall_ns=0)) is None, "of use to programs only"
 
 
+def test_a_pause_of_a_file_is_no_text():
+    assert export([dataclasses.replace(GAP, reason="paused")], "txt") == ""
+    assert "paused" in export([dataclasses.replace(GAP, reason="paused")], "json")
+
+
 def test_what_a_file_lacks_is_one_line_each():
     gaps = [dataclasses.replace(GAP, start_s=59.96, end_s=125.2, reason=reason) for reason in ("paused", "damaged")]
     assert list(_gaps(gaps, "paused")) == ["no sound from 1:00.0 to 2:05.2: paused"]

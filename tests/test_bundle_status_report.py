@@ -1,11 +1,13 @@
 """`voicetap status`: when the heartbeat counts, and when supervisord's state does."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from voicetap.messages import Heartbeat
+from voicetap.messages import Heartbeat, SourceState
 from voicetap_bundle import status_report
+from voicetap_bundle.cli import status
 from voicetap_bundle.heartbeat_monitor import FRESH_S, ReceivedHeartbeat
 from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
@@ -77,3 +79,28 @@ def test_a_program_that_does_not_run_shows_how_it_ended_and_its_last_log_line(tm
     control = FakeProgramControl(program(0, "BACKOFF"))
     [service] = status_report.build(FakeHeartbeatMonitor(0, ""), control, str(tmp_path))["services"]
     assert service["detail"] == "terminated by SIGKILL: ERROR no such model"
+
+
+class OneSource(FakeHeartbeatMonitor):
+    """vad's heartbeat is fresh, and has one source."""
+
+    def __init__(self, **levels: float):
+        super().__init__(7, "ready")
+        source = SourceState(source="mic", stream="a1", state="live", **levels)
+        self._message = replace(self.latest["vad"].message, sources=(source,))
+
+    def fresh(self, name: str) -> Heartbeat:
+        return self._message
+
+
+@pytest.mark.parametrize(
+    ("levels", "text"),
+    [
+        ({}, "-"),
+        ({"level_dbfs": -31.4, "noise_dbfs": -62.1}, "-31 dBFS (noise -62)"),
+        ({"level_dbfs": -3.0, "noise_dbfs": -62.0, "clipping": 0.021}, "-3 dBFS (noise -62, 2.1% clipped)"),
+    ],
+)
+def test_the_level_of_a_source_is_shown(levels, text, tmp_path):
+    report = status_report.build(OneSource(**levels), FakeProgramControl(program(7, "RUNNING")), str(tmp_path))
+    assert status._level(report["sources"][0]) == text

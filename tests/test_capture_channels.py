@@ -117,6 +117,8 @@ def test_a_file_of_inverted_stereo_is_heard(tmp_path, speech):
 
 
 def test_a_channel_that_a_file_does_not_have_is_one_line(tmp_path, speech):
-    path = write_wav(tmp_path / "a.wav", speech.tobytes())
-    with pytest.raises(ConfigError, match=r"a\.wav: it has 1 channel.*capture\.channel is 3"):
+    path = write_media(tmp_path / "a.flac", "flac", [(0, np.stack([speech, speech], axis=1))])
+    with pytest.raises(ConfigError, match=r"a\.flac: it has 2 channels, and capture\.channel is 3"):
         FileSource(str(path), 0, False, 3)
+    mono = write_wav(tmp_path / "a.wav", speech.tobytes())
+    assert len(heard(FileSource(str(mono), 0, False, 3))) == len(speech), "there is but one"

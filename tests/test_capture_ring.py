@@ -149,6 +149,28 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(path, monkeypatch):
     assert [] == list(path.parent.iterdir())
 
 
+def test_a_ring_that_is_replaced_does_not_count_against_the_room(path, monkeypatch):
+    with open_ring(path, seconds=20.0) as ring:
+        fill(ring, 10)
+
+    def allocate(fd: int, offset: int, length: int) -> None:
+        if sum(file.stat().st_size for file in path.parent.iterdir()):
+            raise OSError(28, "No space left on device")
+        os.ftruncate(fd, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with open_ring(path) as ring:
+        assert ring.next_seq == 0
+
+
+def test_a_file_name_may_be_any_bytes(path):
+    origin = os.fsdecode(b"file:/caf\xe9.wav")
+    with open_ring(path, origin=origin) as ring:
+        fill(ring, 10)
+    with open_ring(path, origin=origin) as ring:
+        assert ring.next_seq == 10
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -43,9 +43,9 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def stop(process: subprocess.Popen) -> float:
+def stop(process: subprocess.Popen, number: int = signal.SIGTERM) -> float:
     start_s = time.monotonic()
-    process.terminate()
+    process.send_signal(number)
     assert process.wait(5) == 0
     return time.monotonic() - start_s
 
@@ -67,6 +67,13 @@ def test_a_file_becomes_numbered_frames_and_stays_for_replay(spawn, open_reader,
     assert sorted(path.name for path in runtime_dir.iterdir()) == ["audio-file.ring"]
     with Ring(runtime_dir / "audio-file.ring", "file", settings.capture.ring_s, f"file:{recording}") as ring:
         assert [ring.read(seq) for seq in range(FRAMES)] == frames
+
+
+def test_a_file_name_may_be_any_bytes(spawn, open_reader, recording):
+    reader = open_reader("file")
+    named = recording.rename(recording.with_name(os.fsdecode(b"caf\xe9=.wav")))
+    spawn(MODULE, sources=f"file:{named}", capture_pace="max")
+    reader.until(lambda: reader.state == "ended" and reader.next_seq == FRAMES)
 
 
 def test_realtime_is_real_time_and_live_frames_have_no_hole(spawn, open_reader, recording):
@@ -149,7 +156,7 @@ def test_under_supervision_only_a_stop_of_the_bundle_ends_the_source(runtime_dir
     reader.until(lambda: reader.next_seq > 5)
     if bundle_stops:
         (runtime_dir / "stopping").touch()
-    assert stop(process) < 3, "and waits for its reader no longer than supervisord for it"
+    assert stop(process, signal.SIGINT) < 3, "and waits for its reader no longer than supervisord for it"
     for _ in range(5):
         reader.poll()
     assert ("stopping" in {head.state for head in reader.heads}) == bundle_stops

@@ -136,6 +136,31 @@ def test_a_stopped_sound_server_does_not_delay_the_shutdown(microphone, spawn, r
         os.kill(microphone.pid, signal.SIGCONT)
 
 
+def test_a_sound_server_that_does_not_answer_at_the_start_is_waited_for(microphone, spawn, reader):
+    os.kill(microphone.pid, signal.SIGSTOP)
+    try:
+        process = spawn(MODULE, sources="mic:vmic", loop_timeout_s=0.5)
+        reader.until(lambda: reader.state == "lost")
+        assert reader.heads[-1].detail == "waiting for vmic to open"
+        assert {beat.state for beat in reader.heartbeats} <= {"starting", "degraded"}
+        reader.until(lambda: reader.heartbeats[-1].detail == "waiting for vmic to open")
+    finally:
+        os.kill(microphone.pid, signal.SIGCONT)
+    reader.until(lambda: len(reader.frames) > 10 and reader.heartbeats[-1].state == "ready")
+    assert {beat.pid for beat in reader.heartbeats} == {process.pid}
+
+
+def test_a_device_that_is_being_opened_does_not_delay_the_shutdown(microphone, spawn, reader):
+    os.kill(microphone.pid, signal.SIGSTOP)
+    try:
+        process = spawn(MODULE, sources="mic:vmic")
+        reader.until(lambda: reader.heartbeats)
+        process.terminate()
+        assert process.wait(5) == 0
+    finally:
+        os.kill(microphone.pid, signal.SIGCONT)
+
+
 def test_a_missing_device_is_retried_and_the_others_are_named(microphone, spawn, reader, runtime_dir):
     process = spawn(MODULE, sources="mic:Jabra")
     reader.until(lambda: reader.state == "lost")

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soxr
 
 from rig import processes, speech
+from rig.media import write_media
 from rig.processes import eventually
 
 SENTENCE = "the boy was there when the sun rose"
@@ -111,6 +114,41 @@ def test_a_failed_start_gives_its_reason_in_one_line(voicetap):
     code, _, err = finished(voicetap("up", "--source", "file:/no/such/file.wav", *SPHINX))
     assert (code, len(err.splitlines())) == (78, 1)
     assert "/no/such/file.wav" in err
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_wav_file_on_stdin_is_one_line(voicetap, spoken: Path, runtime_dir: Path, is_late):
+    read_fd, write_fd = os.pipe()
+    process = voicetap("up", "--source", "stdin", *SPHINX, "--once", "--json", stdin=read_fd)
+    os.close(read_fd)
+    if is_late:
+        assert "engine" in process.stderr.readline() + process.stderr.readline() + process.stderr.readline()
+    os.write(write_fd, spoken.read_bytes()[:60_000])
+    os.close(write_fd)
+    code, out, err = finished(process)
+    assert (code, out) == (78, "")
+    assert "standard input is a WAV file, not raw sound: use file:PATH, or " in err.splitlines()[-1]
+
+
+def test_raw_sound_of_any_kind_is_a_source(voicetap, spoken: Path, tmp_path: Path):
+    """44.1 kHz big-endian float stereo, one channel of which is inverted."""
+    mono = soxr.resample(np.frombuffer(speech.pcm_of(spoken), "<i2") / 32768, 16_000, 44_100)
+    raw = tmp_path / "a.raw"
+    raw.write_bytes(np.stack([mono, -mono], axis=1).astype(">f4").tobytes())
+    with raw.open("rb") as file:
+        options = ("--rate", "44100", "--channels", "2", "--encoding", "f32be", "--pace", "max")
+        process = voicetap("up", "--source", "stdin", *options, *SPHINX, "--once", "--json", stdin=file.fileno())
+    code, out, _ = finished(process)
+    assert (code, [json.loads(line)["text"] for line in out.splitlines()]) == (0, [SENTENCE])
+
+
+def test_a_film_has_its_own_time(voicetap, spoken: Path, tmp_path: Path):
+    samples = np.frombuffer(speech.pcm_of(spoken), "<i2")
+    film = write_media(tmp_path / "a.mp4", "aac", [(8, np.concatenate([samples, np.zeros(16_000, "<i2")]))], video_s=12)
+    code, out, err = finished(voicetap("transcribe", str(film), "--format", "srt", *SPHINX))
+    assert (code, SENTENCE in out) == (0, True)
+    assert re.match(r"1\n00:00:07,9\d\d --> 00:00:1\d", out), out
+    assert f"voicetap: {film}: no sound from 0:00.0 to 0:07.9: paused" in err
 
 
 def test_files_become_subtitles(voicetap, spoken: Path, tmp_path: Path):

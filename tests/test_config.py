@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from voicetap import config, runtime_dir
+from voicetap import config, runtime_dir, source_spec
 from voicetap.config import as_environment, describe, load, load_for_client
 from voicetap.errors import SettingsError
-from voicetap.settings import CaptureSettings, Settings, VadSettings
+from voicetap.settings import CaptureSettings, Settings, TranscribeSettings, VadSettings
 
 
 @pytest.fixture
@@ -145,6 +145,15 @@ def test_the_runtime_directory_is_always_somewhere(monkeypatch):
     assert runtime_dir.default_path({}).endswith(f"/voicetap-{os.getuid()}")
 
 
+def test_a_setting_without_effect_is_accepted_with_a_warning(toml, caplog):
+    former = {"VOICETAP_TRANSCRIBE_PREVIOUS_TEXT_MAX_GAP_S": "nonsense"}
+    assert load(toml("[transcribe]\ncarry_over_s = 1.5") | former).transcribe == TranscribeSettings()
+    assert [record.message for record in caplog.records] == [
+        "transcribe.carry_over_s has no effect any more: remove it",
+        "VOICETAP_TRANSCRIBE_PREVIOUS_TEXT_MAX_GAP_S has no effect any more: remove it",
+    ]
+
+
 def test_a_former_name_is_accepted_with_one_warning_that_names_the_new_one(toml, caplog):
     settings = load(toml("stall_s = 3\n[journal]\npersist = '/kept'") | {"VOICETAP_WATCHDOG_SILENT_S": "2"})
     assert (settings.loop_timeout_s, settings.journal.data_dir, settings.watchdog.heartbeat_timeout_s) == (
@@ -175,7 +184,7 @@ def test_of_both_variables_the_new_one_counts(toml):
         ("[vad]\nthreshold = 0.3", "vad.release_threshold must not be above vad.threshold"),
         ("[vad]\nmax_utterance_s = 5", "vad.max_utterance_soft_s must not be above vad.max_utterance_s"),
         ("[vad]\nendpoint_min_ms = 2000", "vad.endpoint_min_ms must not be above vad.endpoint_max_ms"),
-        ("[capture]\nring_s = 20", "capture.ring_s must be at least 5 s longer than vad.max_utterance_s"),
+        ("[capture]\nring_s = 20", "capture.ring_s must be at least 32 for vad.max_utterance_s = 25"),
         ("[vad]\nlease_s = 0.2", "vad.lease_s is 0.2, it must be at least 0.75"),
         ("[watchdog]\nheartbeat_timeout_s = 0.5", "watchdog.heartbeat_timeout_s is 0.5, it must be at least 1"),
     ],
@@ -218,3 +227,17 @@ def test_an_unreadable_directory_has_no_file(monkeypatch):
 
     monkeypatch.setattr(Path, "is_file", refuse)
     assert load({"HOME": "/root"}).loop_timeout_s == 5
+
+
+@pytest.mark.parametrize("source", ["file:http://radio/a?b&c", "web=raw:https://radio/a?b&c", "rtsp://radio/a?b&c"])
+def test_a_source_that_is_not_on_this_machine_is_refused_with_what_to_do(source):
+    with pytest.raises(SettingsError) as refused:
+        source_spec.parse(source)
+    url = source[source.index("://") :]
+    assert re.search(f"ffmpeg -i '[a-z]+{re.escape(url)}' .* [|] voicetap up --source stdin", str(refused.value))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("source", ["file:/a b://c.wav", "file:///a.wav", "file:http:/a"])
+def test_a_path_is_no_address(source):
+    assert source_spec.parse(source).argument == source.removeprefix("file:")

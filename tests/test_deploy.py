@@ -106,6 +106,8 @@ def test_the_image_copies_files_that_exist():
     for source in re.findall(r"^COPY (?!--)(\S+) ", TEXTS[DEPLOY / "Dockerfile"], re.MULTILINE):
         for service in SERVICES if "$SERVICE" in source else [""]:
             assert (ROOT / source.replace("$SERVICE", service)).exists(), source
+        sent = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+        assert source.partition("/")[0] in sent, f".dockerignore hides {source}"
 
 
 def test_every_container_runs_a_service_and_checks_its_health():

@@ -170,19 +170,6 @@ def test_a_damaged_file_is_set_aside(tmp_path, damage, caplog):
     assert "damaged" in caplog.text and aside.name in caplog.text
 
 
-def test_damage_found_later_ends_the_process_and_the_next_starts_a_new_file(tmp_path):
-    with Store(tmp_path, durable=False) as store:
-        put(store, *(final(number, "x" * 5000, journal_seq=number) for number in range(1, 30)))
-    content = bytearray((tmp_path / FILE).read_bytes())
-    content[8 * 4096 : 30 * 4096] = b"\xee" * (22 * 4096)
-    (tmp_path / FILE).write_bytes(content)
-    with Store(tmp_path, durable=False) as store, pytest.raises(SystemExit):
-        seqs(store)
-    with Store(tmp_path, durable=False) as store:
-        assert store.is_new
-    assert len(list(tmp_path.glob(f"{FILE}.damaged-*"))) == 1
-
-
 def test_a_newer_file_is_not_touched(tmp_path):
     with Store(tmp_path, durable=False) as store:
         put(store, final(1, journal_seq=1))

@@ -74,3 +74,15 @@ def test_the_request_precedes_slow_imports(module):
     slow = ("zmq", "msgpack", "dataclasses", "logging", "typing", "tomllib", "json")
     with launch(module, "-c", code, *slow) as process:
         assert process.stdout.read() == "['typing']\n"
+
+
+def test_what_the_suite_starts_is_ended_by_sigint_also_when_the_suite_runs_in_the_background_of_a_script(runtime_dir):
+    code = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import conftest
+sys.exit(subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]).returncode)
+"""
+    environ = environment(runtime_dir) | {"PYTHONPATH": str(Path(__file__).parent)}
+    with launch(environ, "-c", code) as suite:
+        assert suite.wait(20) == 256 - signal.SIGINT

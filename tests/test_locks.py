@@ -1,6 +1,7 @@
 """The runtime directory and its locks."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from voicetap.errors import AddressInUse, SettingsError, Unavailable
 from voicetap.runtime_dir import prepare
+from voicetap.service import locks
 from voicetap.service.locks import Lock, is_held
 from voicetap.service.shutdown import is_bundle_stopping, is_stopping, mark_stopping
 
@@ -108,3 +110,60 @@ def test_whether_everything_ends_is_said_before(tmp_path):
     assert is_stopping(str(tmp_path)) and not is_bundle_stopping(str(tmp_path))
     mark_stopping(tmp_path, is_whole=True)
     assert is_stopping(str(tmp_path)) and is_bundle_stopping(str(tmp_path))
+
+
+PROBER = """
+import sys
+from pathlib import Path
+from voicetap.service.locks import is_held
+print("probing", flush=True)
+while True:
+    is_held(Path(sys.argv[1]), "vad")
+"""
+
+
+def test_a_query_in_a_tight_loop_never_makes_a_lock_fail_and_leaves_it_alone(tmp_path):
+    """A query that acquired the lock failed 359 of 623 attempts, and wrote its own pid for `down` to signal."""
+    with subprocess.Popen([sys.executable, "-c", PROBER, str(tmp_path)], stdout=subprocess.PIPE) as prober:
+        assert prober.stdout.readline() == b"probing\n"
+        for _ in range(1000):
+            lock = Lock(tmp_path, "vad")
+            lock.acquire(0)
+            assert lock.is_in_place() and lock.owner() == os.getpid()
+            lock.release()
+        assert prober.poll() is None
+        prober.kill()
+
+
+def test_a_query_writes_nothing(holder, tmp_path):
+    path = tmp_path / "vad.lock"
+    before = path.stat()
+    assert is_held(tmp_path, "vad")
+    holder.kill()
+    holder.wait()
+    path.chmod(0o400)
+    assert not is_held(tmp_path, "vad")
+    assert path.stat().st_mtime_ns == before.st_mtime_ns and path.read_text() == str(holder.pid)
+
+
+def test_a_process_of_the_former_version_holds_its_lock(tmp_path):
+    """It takes the flock alone."""
+    with (tmp_path / "vad.lock").open("w") as former:
+        fcntl.flock(former, fcntl.LOCK_EX)
+        with pytest.raises(AddressInUse):
+            Lock(tmp_path, "vad").acquire(0)
+
+
+def test_a_lock_that_is_held_contains_the_pid_of_its_holder(tmp_path, monkeypatch):
+    """Between the flock and the pid there may be the pid of a process that was killed, which `down` must not signal."""
+    (tmp_path / "vad.lock").write_text("4711")
+    write_pid = locks._write_pid
+    queried = []
+
+    def query_before_writing(fd: int) -> None:
+        queried.append(is_held(tmp_path, "vad"))
+        write_pid(fd)
+
+    monkeypatch.setattr(locks, "_write_pid", query_before_writing)
+    Lock(tmp_path, "vad").acquire(0)
+    assert queried == [False] and is_held(tmp_path, "vad")

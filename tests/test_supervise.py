@@ -15,7 +15,7 @@ import pytest
 
 from rig import processes
 from rig.processes import eventually
-from voicetap import links
+from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.messages import Heartbeat
 from voicetap.service.locks import Lock
@@ -102,6 +102,21 @@ def test_a_killed_and_a_frozen_program_are_restarted(spawn, stop, runtime_dir, b
     second = beats.wait("journal", other_than=first)
     os.kill(second, signal.SIGSTOP)
     beats.wait("journal", other_than=second)
+    stop(bundle)
+
+
+@pytest.mark.parametrize("action", ["hang", "gil"])
+@pytest.mark.parametrize("name", ["journal", "watchdog"])
+def test_a_program_that_hangs_leaves_the_traceback_of_every_thread_and_is_restarted(
+    spawn, stop, runtime_dir, bus, name, action
+):
+    program = "watchdog-journal" if name == "watchdog" else name
+    beats = LastHeartbeats(bus, program)
+    bundle = spawn(SUPERVISE, "journal", failpoints=f"{name}.beat:8:{action}")
+    first = beats.wait(program)
+    beats.wait(program, other_than=first)
+    eventually(lambda: "Aborted" in processes.output_of(SUPERVISE, runtime_dir), 5, "its traceback")
+    assert 'service/failpoint.py", line' in processes.output_of(SUPERVISE, runtime_dir)
     stop(bundle)
 
 
@@ -235,6 +250,54 @@ def test_a_runtime_directory_that_cannot_be_created_again_ends_it(spawn, runtime
     runtime_dir.unlink()
 
 
+def test_a_supervisord_that_does_not_start_ends_it_with_the_reason(spawn, runtime_dir, tmp_path, monkeypatch):
+    (tmp_path / "supervisor.py").write_text("raise RuntimeError('it is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert spawn(SUPERVISE, "journal").wait(timeout=20) == 75
+    last = processes.output_of(SUPERVISE, runtime_dir).splitlines()[-1]
+    assert "supervisord does not start: RuntimeError: it is broken" in last
+
+
+def test_a_low_limit_of_open_files_suffices(stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    command = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", sys.executable, "-m", SUPERVISE]
+    with subprocess.Popen(command, env=processes.environment(runtime_dir, **quick)) as bundle:
+        for name in names:
+            beats.wait(name)
+        assert psutil.Process(supervisord_of(bundle).pid).rlimit(psutil.RLIMIT_NOFILE) == (256, 256)
+        stop(bundle)
+
+
+@pytest.fixture
+def special(runtime_dir: Path) -> Path:
+    """A directory whose name is special to shells, ini files and glob patterns."""
+    path = Path(f"{runtime_dir} 100% %s [x] 'y'")
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def test_paths_with_special_characters_work(stop, runtime_dir, special, quick):
+    """Those of the runtime directory, of Python and of supervisord.conf."""
+    root = Path(__file__).parents[1]
+    for name in ("deploy", "services"):
+        shutil.copytree(root / name, special / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    (special / "python").symlink_to(sys.executable)
+    runtime = special / "r%d"
+    packages = f"{special / 'services/watchdog'}:{':'.join(path for path in sys.path if path)}"
+    environ = processes.environment(runtime, **quick) | {"PYTHONPATH": packages}
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    with Bus("app", config.load({"VOICETAP_RUNTIME_DIR": str(runtime), "VOICETAP_CONFIG": os.devnull})) as bus:
+        beats = LastHeartbeats(bus, *names)
+        with subprocess.Popen([special / "python", "-m", SUPERVISE], env=environ) as bundle:
+            for name in names:
+                beats.wait(name)
+            assert str(special) in supervisord_of(bundle).cmdline()[-1]
+            assert (runtime / "log/vad.log").exists() and (runtime / "log/supervisord.log").exists()
+            stop(bundle)
+
+
 def test_health_reports_what_is_missing(runtime_dir):
     answer = health(runtime_dir, "vad")
     assert answer.returncode == 1
@@ -259,6 +322,24 @@ def test_a_bundle_that_is_stopped_and_continued_keeps_running(spawn, stop, runti
     stop(bundle)
 
 
+def test_a_bundle_whose_processes_were_all_frozen_for_long_restarts_none_of_them(spawn, stop, runtime_dir, bus, quick):
+    names = ("capture-1", "vad", "transcribe-1", "journal", "watchdog")
+    beats = LastHeartbeats(bus, *names)
+    bundle = spawn(SUPERVISE, **quick, loop_timeout_s=1, watchdog_heartbeat_timeout_s=1)
+    first = {name: beats.wait(name) for name in names}
+    time.sleep(3)  # every timer is armed
+    everything = processes.processes_of(runtime_dir)
+    for process in everything:
+        process.suspend()
+    time.sleep(8)  # longer than every timeout
+    for process in everything:
+        process.resume()
+    time.sleep(3)
+    assert {name: beats.wait(name) for name in names} == first
+    assert supervisord_of(bundle) in everything
+    stop(bundle)
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["once", "for ever"])
 def test_a_bundle_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(spawn, runtime_dir, bus, again):
     beats = LastHeartbeats(bus, "journal")
@@ -274,3 +355,20 @@ def test_a_bundle_with_a_frozen_supervisord_stops_in_time_and_without_a_trace(sp
         time.sleep(0.01)
     assert bundle.returncode == 0 and time.monotonic() - stop_s < 6
     assert {path.name for path in runtime_dir.iterdir() if not path.name.startswith("journal.sqlite")} == set()
+
+
+def test_a_stop_with_a_journal_that_cannot_start_keeps_what_is_owed(spawn, runtime_dir, bus, quick):
+    """vad neither spins meanwhile nor reports that frames it never read are drained."""
+    beats = LastHeartbeats(bus, "vad", "capture-1")
+    bundle = spawn(SUPERVISE, **quick, journal_data_dir="/proc/voicetap")
+    beats.wait("capture-1")
+    beats.wait("vad")
+    time.sleep(1.5)
+    before = beats.of("vad")
+    time.sleep(2)
+    assert beats.of("vad").cpu_s - before.cpu_s < 0.7
+    assert "/proc/voicetap: No such file" in (runtime_dir / "log" / "journal.log").read_text()
+    bundle.terminate()
+    assert bundle.wait(timeout=8) == 0
+    assert list(runtime_dir.glob("*.ring")) and list(runtime_dir.glob("cuts-*.sqlite"))
+    assert "the next start resumes with them" in processes.output_of(SUPERVISE, runtime_dir)

@@ -65,12 +65,6 @@ def test_it_times_every_word(engine, tmp_path):
     assert [word.end_s - AROUND_S for word in result.words] == pytest.approx(ENDS_S, abs=0.15)
 
 
-def test_previous_text_adds_no_words(engine, tmp_path):
-    pcm = spoken("close the garage door please", "flite", "rms", tmp_path)
-    alone, after = (engine.transcribe(pcm, Options(previous_text=text)) for text in ("", "play jazz in the kitchen"))
-    assert alone.text == after.text == " close the garage door please"
-
-
 def test_each_word_of_its_vocabulary_is_one_token():
     tokenizer = Tokenizer.from_file(str(trained.MODEL / "tokenizer.json"))
     assert all(len(tokenizer.encode(f" {word}").ids) == 1 for word in trained.words())

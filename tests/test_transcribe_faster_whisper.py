@@ -13,7 +13,7 @@ from faster_whisper.transcribe import Segment
 from rig import tinywhisper, trained
 from rig.engines import SILENCE, load_whisper, spoken
 from voicetap.errors import ConfigError
-from voicetap_transcribe.engines import decoding, faster_whisper
+from voicetap_transcribe.engines import faster_whisper, windows
 from voicetap_transcribe.engines.base import Options, Preempted
 from voicetap_transcribe.engines.faster_whisper import FasterWhisper
 from voicetap_transcribe.hallucination_filter import FilteredResult, filter_result
@@ -23,9 +23,7 @@ from voicetap_transcribe.hallucination_filter import FilteredResult, filter_resu
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """One that is built here, or a copy of the model of the parameter, without its declaration of short windows."""
     if wanted := getattr(request, "param", None):
-        return Path(
-            shutil.copytree(wanted, tmp_path / wanted.name, ignore=shutil.ignore_patterns(decoding.DECLARATION))
-        )
+        return Path(shutil.copytree(wanted, tmp_path / wanted.name, ignore=shutil.ignore_patterns(windows.DECLARATION)))
     return tinywhisper.build(tmp_path / "tiny")
 
 
@@ -42,7 +40,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"hotwords": "lamp", "initial_prompt": "At home."}])
 def test_whisper_encodes_once_and_times_every_word(model, options, encoded):
     engine = load_whisper(model, **options)
-    result = engine.transcribe(25 * SILENCE, Options(previous_text="hello"))
+    result = engine.transcribe(25 * SILENCE, Options())
     engine.close()
     assert (result.text.strip(), result.language, encoded) == (tinywhisper.TEXT, "en", [3000])
     assert [word.word.strip() for word in result.words] == tinywhisper.TEXT.split()

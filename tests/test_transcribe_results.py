@@ -13,7 +13,7 @@ from voicetap.messages import Final, Job, Word
 from voicetap.settings import TranscribeSettings
 from voicetap_transcribe.engines.base import Result
 from voicetap_transcribe.results import (
-    PreviousUtterances,
+    PreviousFinals,
     build_failed,
     build_final,
     build_hypothesis,
@@ -101,60 +101,35 @@ def decoded(text: str, end_s: float, number: int = 1, **more: object) -> tuple[J
 
 
 @pytest.mark.parametrize(
-    ("before", "gap_s", "carried"),
-    [
-        ({}, 1.4, True),
-        ({}, 1.6, False),
-        ({"avg_logprob": -0.8}, 0.5, False),  # its mistakes would be repeated
-        ({"reason": "repetition"}, 0.5, False),
-        ({"avg_logprob": -0.8, "cut_reason": "hard_limit"}, 0.0, True),  # the same sentence
-        ({"avg_logprob": -0.8, "cut_reason": "hard_limit"}, 0.5, False),
-        ({"number": 3}, 0.5, False),  # later
-    ],
-)
-def test_a_certain_text_prompts_the_next_utterance_after_a_short_gap(before, gap_s, carried):
-    previous = PreviousUtterances(1.5)
-    previous.update(*decoded("turn on the light", 10.0, **before))
-    following, _ = decoded("and the heater", 11.0 + gap_s, number=2)
-    assert previous.previous_text(following) == ("turn on the light" if carried else "")
-
-
-def test_no_text_is_carried_from_another_stream_or_source_or_when_repeated():
-    previous = PreviousUtterances(1.5)
-    assert previous.previous_text(job(2)) == ""
-    previous.update(*decoded("yes", 10.0))
-    following, _ = decoded("no", 11.2, number=2)
-    for other in (UtteranceId("mic", "cd", 2), UtteranceId("hall", "ab", 2)):
-        assert previous.previous_text(replace(following, utterance_id=other)) == ""
-    previous.update(*decoded("yes", 11.2, number=2))  # again
-    assert previous.previous_text(decoded("no", 12.4, number=3)[0]) == ""
-
-
-def test_only_the_last_words_are_carried():
-    previous = PreviousUtterances(1.5)
-    first, entry = decoded("yes", 10.0)
-    previous.update(first, replace(entry, text=" ".join(map(str, range(100)))))
-    assert previous.previous_text(decoded("x", 11.2, number=2)[0]).split() == [str(number) for number in range(68, 100)]
-
-
-@pytest.mark.parametrize(
     ("before", "cut_reason", "gap_s", "kept"),
     [
         ("in the Kitchen,", "hard_limit", 0.0, "light"),
         ("in the bathroom", "hard_limit", 0.0, "kitchen light"),
         ("in the kitchen", "soft_limit", 0.0, "kitchen light"),  # at a pause, so it was said twice
         ("in the kitchen", "hard_limit", 0.5, "kitchen light"),
+        ("in the kitchen", "silence", 0.0, "kitchen light"),
     ],
 )
 def test_a_word_split_by_the_cut_is_published_once(before, cut_reason, gap_s, kept):
-    previous = PreviousUtterances(1.5)
+    previous = PreviousFinals()
     previous.update(*decoded(before, 10.0, cut_reason=cut_reason))
     kept_entry = previous.drop_repeated_word(*decoded("kitchen light", 11.0 + gap_s, number=2))
     assert kept_entry.text == " ".join(word.word for word in kept_entry.words) == kept
 
 
+def test_a_word_is_not_dropped_because_of_another_stream_or_source_or_a_later_utterance():
+    previous = PreviousFinals()
+    following, entry = decoded("kitchen light", 11.0, number=2)
+    assert previous.drop_repeated_word(following, entry) == entry
+    before, cut = decoded("in the kitchen", 10.0, number=1, cut_reason="hard_limit")
+    previous.update(before, cut)
+    assert previous.drop_repeated_word(following, entry).text == "light"
+    for other in (UtteranceId("mic", "cd", 2), UtteranceId("hall", "ab", 2), UtteranceId("mic", "ab", 1)):
+        assert previous.drop_repeated_word(replace(following, utterance_id=other), entry) == entry
+
+
 def test_an_entry_of_only_the_repeated_word_has_a_reason():
-    previous = PreviousUtterances(1.5)
+    previous = PreviousFinals()
     previous.update(*decoded("in the kitchen", 10.0, cut_reason="hard_limit"))
     kept_entry = previous.drop_repeated_word(*decoded("kitchen", 11.0, number=2))
     assert (kept_entry.text, kept_entry.reason) == ("", "repetition")

@@ -7,10 +7,20 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from rig.vad import make_frame, silent, spoken
-from voicetap.messages import FRAME_BYTES
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES
 from voicetap_vad import silero
 from voicetap_vad.frame_buffer import FrameScorer
-from voicetap_vad.level import FORGET_FRAMES, MAX_GAIN, TARGET, LevelFollower, amplified, peaks_of, samples_of
+from voicetap_vad.level import (
+    FORGET_FRAMES,
+    MAX_GAIN,
+    SPEECHLESS_FRAMES,
+    TARGET,
+    LevelFollower,
+    LevelMeter,
+    amplified,
+    peaks_of,
+    samples_of,
+)
 from voicetap_vad.silero import Silero
 
 EFFORT = effort(max_examples=40)
@@ -21,8 +31,9 @@ peaks = st.lists(
 
 
 @EFFORT
-@given(peaks, st.lists(st.integers(0, 32_768).map(lambda value: value / 32_768), min_size=303, max_size=303), peaks)
+@given(peaks, peaks, peaks)
 def test_a_follower_that_was_warmed_up_equals_one_that_never_stopped(before, warm_up, after):
+    warm_up = [*warm_up, *[0.0] * FORGET_FRAMES][:FORGET_FRAMES]
     never_stopped, warmed_up = LevelFollower(), LevelFollower()
     never_stopped.gains(before)
     for follower in (never_stopped, warmed_up):
@@ -31,12 +42,12 @@ def test_a_follower_that_was_warmed_up_equals_one_that_never_stopped(before, war
 
 
 def test_silence_after_full_scale_is_forgotten_as_well():
-    """The longest memory there is."""
-    assert FORGET_FRAMES == 303
+    """The longest memory there is: five seconds."""
     follower = LevelFollower()
     follower.gains([1.0])
-    gains = follower.gains([0.0] * FORGET_FRAMES)[:, 1]
-    assert np.float32(MAX_GAIN) not in gains[: FORGET_FRAMES - 3] and gains[-1] == np.float32(MAX_GAIN)
+    gains = follower.gains([0.0] * FORGET_FRAMES)
+    assert FORGET_FRAMES == 152 and np.all(gains[-1] == np.float32(MAX_GAIN))
+    assert np.float32(MAX_GAIN) not in gains[:-1, 0], "and not a frame more"
 
 
 @EFFORT
@@ -50,15 +61,15 @@ def test_nothing_is_clipped_or_attenuated_and_the_gain_has_a_ceiling(peaks):
 
 def test_the_gain_falls_at_once_and_rises_over_a_frame():
     (quiet, loud, after, _) = LevelFollower().gains([0.01, 0.5, 0.01, 0.01]).tolist()
-    assert quiet == [50, 50] and loud == [1, 1]
-    assert after[0] == 1 and 1 < after[1] < 1.03
+    assert quiet == [100, 100] and loud == [2, 2]
+    assert after[0] == 2 and 2 < after[1] < 2.1
 
 
 def test_frames_join_without_a_step_where_the_gain_rises():
     samples = np.full((3, 512), 0.001, np.float32)
     samples[0, 0] = 0.5
     fed = amplified(samples, LevelFollower().gains(peaks_of(samples))).reshape(-1)[1:]
-    assert np.abs(np.diff(fed)).max() < 1e-7
+    assert np.abs(np.diff(fed)).max() < 1e-6
 
 
 @EFFORT
@@ -82,3 +93,43 @@ def test_quiet_speech_is_detected_as_loud_speech_is(gain):
     probabilities = scorer.probabilities(frames)
     detected = [probabilities[frame.seq] > 0.5 for frame in frames[60:]]
     assert sum(detected) > 0.7 * len(detected)
+
+
+def measured(*runs: tuple[float, int]) -> LevelMeter:
+    """A meter after runs of (amplitude of a square wave, frames)."""
+    meter = LevelMeter()
+    for amplitude, count in runs:
+        samples = np.full((count, FRAME_SAMPLES), amplitude, np.float32)
+        samples[:, ::2] *= -1
+        meter.update(samples, peaks_of(samples))
+    return meter
+
+
+def test_the_meter_has_the_level_of_speech_and_of_the_noise_between():
+    meter = measured((0.001, 60), (0.1, 40), (0.001, 20))
+    assert -27 < meter.level_dbfs < -20 and -60.1 < meter.noise_dbfs < -56
+    meter = measured((0.001, 60), (0.1, 40), (0.001, 200))
+    assert meter.level_dbfs == pytest.approx(-60, abs=0.1) == meter.noise_dbfs
+
+
+def test_digital_silence_has_a_level_too():
+    meter = measured((0.0, 30))
+    assert (meter.level_dbfs, meter.noise_dbfs, meter.clipping) == (-120.0, -120.0, 0.0)
+
+
+def test_clipping_is_the_share_of_samples_at_full_scale():
+    assert measured((1.0, 3000)).clipping == pytest.approx(1, abs=0.01)
+    assert measured((0.9, 3000)).clipping == 0
+    assert 0 < measured((1.0, 3), (0.5, 30)).clipping < 0.02
+
+
+def test_a_minute_of_loud_sound_without_speech_is_a_warning():
+    assert not measured((0.1, SPEECHLESS_FRAMES - 1)).warning
+    meter = measured((0.1, SPEECHLESS_FRAMES))
+    assert meter.warning == "loud sound (-20 dBFS), and no speech found in it for a minute"
+    meter.on_speech()
+    assert not meter.warning
+    assert not measured((0.01, 2 * SPEECHLESS_FRAMES)).warning, "it is not loud"
+    assert not measured(*[(0.1, 60), (0.001, 60)] * 60).warning, "every other second is quiet"
+    assert measured((0.1, SPEECHLESS_FRAMES), (0.001, 60)).warning
+    assert not measured((0.1, SPEECHLESS_FRAMES), (0.001, SPEECHLESS_FRAMES)).warning

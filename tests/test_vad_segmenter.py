@@ -90,6 +90,19 @@ def test_a_short_gap_breaks_nothing(probabilities, settings, missing, at_seq):
     assert all(frames[end.last_seq].end - frames[end.first_seq].position <= limit for end in ended(events))
 
 
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5000), settings_of)
+def test_a_pause_that_reaches_the_hard_limit_in_a_gap_does_not_exceed_it(before_limit, quiet, missing, settings):
+    """The gap completes the silence and passes the limit in the same frame: the padding must not follow it there."""
+    limit = int(settings.max_utterance_s * SAMPLE_RATE_HZ)
+    speech = limit // FRAME_SAMPLES - before_limit
+    missing = min(missing, settings.endpoint_ms * 16)
+    frames = scored([QUIET] * 20 + [SPEECH] * speech + [QUIET] * (quiet + 60))
+    frames = [f._replace(position=f.position + missing * (f.seq >= 20 + speech + quiet)) for f in frames]
+    ends = ended(segment(frames, settings))
+    assert all(frames[end.last_seq].end - frames[end.first_seq].position <= limit for end in ends)
+    assert ends and ends[-1].last_seq >= 20 + speech - 1, "no speech is lost for it"
+
+
 @EFFORT
 @given(runs, st.data())
 def test_a_successor_that_resumes_an_utterance_ends_it_at_the_same_frame(probabilities, data):

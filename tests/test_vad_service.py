@@ -1,5 +1,6 @@
 """vad as a real process; capture, workers and journal are run by the test."""
 
+import random
 import signal
 import subprocess
 import time
@@ -284,6 +285,18 @@ def test_after_a_lost_segment_store_no_number_is_reused(peers, spawn, runtime_di
     assert peers.started == [number(1), number(3)]
     assert list(peers.entries) == [number(1), number(2), number(3)]
     assert peers.entries[number(2)].reason == "cuts_lost", "something may be missing, which is reported"
+
+
+def test_loud_sound_without_speech_is_reported(peers, spawn):
+    """Such as a stream of another format."""
+    spawn("voicetap_vad")
+    noise = random.Random(1).randbytes(25 * FRAME_BYTES)
+    peers.run_until(lambda: peers.needed_seq >= 0, "vad is ready")
+    peers.play(noise * 80)
+    peers.run_until(lambda: "degraded" in states(peers), "it is reported")
+    (event,) = (event for event in peers.events if isinstance(event, Status) and event.state == "degraded")
+    assert event.detail.startswith("loud sound (-5 dBFS)")
+    assert peers.heartbeat.sources[0].state == "live"
 
 
 def test_journals_head_is_enough_to_drop_what_is_committed(peers, spawn):

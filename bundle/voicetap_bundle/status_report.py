@@ -78,6 +78,7 @@ def _sources(heartbeats: HeartbeatMonitor) -> list[dict]:
                 row |= {"stream": source.stream, "state": source.state, "position_s": source.position_s}
                 row |= {"backlog": source.backlog, "gaps": source.gaps, "failed": source.failed}
                 row |= {"early_jobs": source.early_jobs, "early_used": source.early_used}
-                row |= {"interims": source.interims}
+                row |= {"interims": source.interims, "level_dbfs": source.level_dbfs}
+                row |= {"noise_dbfs": source.noise_dbfs, "clipping": source.clipping}
                 row["detail"] = source.detail or row["detail"]
     return list(found.values())

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from . import runtime_dir
 from .errors import SettingsError
-from .settings import Settings, contradictions
+from .settings import WITHOUT_EFFECT, Settings, contradictions
 
 T = TypeVar("T")
 Spec = dataclasses.Field[Any]
@@ -38,6 +38,8 @@ INTERNAL = frozenset(
         "PROGRAMS",
         "WATCHDOG",
         "LOG_DIR",
+        "OPEN_FILES",
+        "PROGRAM_LOG_DIR",
         "LOG_BYTES",
     )
 )
@@ -48,7 +50,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     values = _renamed(_from_file(environ))
     variables = [name for name in environ if name.startswith(PREFIX) and name not in INTERNAL]
     former = former_variables()
+    without_effect = {variable(*place) for place in WITHOUT_EFFECT}
     for name in sorted(variables, key=lambda name: name not in former):  # today's names win
+        if name in without_effect:
+            _warn_without_effect(name)
+            continue
         _put(values, *_place(name), environ[name])
     settings = _build(Settings, values, "")
     for text in contradictions(settings):
@@ -133,6 +139,9 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:
     """The file's values, with names of the version before replaced by today's."""
+    for section, name in WITHOUT_EFFECT:
+        if isinstance(values.get(section), dict) and values[section].pop(name, None) is not None:
+            _warn_without_effect(_dotted(section, name))
     for (section, old), name in _former_names().items():
         target = values.get(section) if section else values
         if isinstance(target, dict) and old in target:
@@ -156,6 +165,10 @@ def former_variables() -> dict[str, tuple[str, str]]:
 
 def _warn_renamed(old: str, new: str) -> None:
     log.warning("%s is now called %s; the old name is accepted in this version only", old, new)
+
+
+def _warn_without_effect(name: str) -> None:
+    log.warning("%s has no effect any more: remove it", name)
 
 
 def _walk(settings: Settings) -> Iterator[tuple[str, Spec, object]]:

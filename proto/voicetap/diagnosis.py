@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 PROBE_S = 1.0
 _EVENTS = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -45,6 +44,8 @@ def handshake_problem(socket: "zmq.Socket[bytes]", address: str) -> str:
 
 def _events(monitor: "zmq.Socket[bytes]") -> set[int]:
     """What happens until the handshake ends, or PROBE_S are over. A refusal may also be a silent disconnection."""
+    from zmq.utils.monitor import parse_monitor_message  # imports asyncio: 26 ms of the start of every program
+
     seen: set[int] = set()
     deadline_s = time.monotonic() + PROBE_S
     while (left_s := deadline_s - time.monotonic()) > 0 and monitor.poll(int(left_s * 1000) + 1):

@@ -359,6 +359,7 @@ class JournalHead:
     highest: tuple[UtteranceId, ...] = ()
     boot_id: str = ""  # changes with every start of journal
     interims_wanted: bool = True  # somebody subscribes to them: else nobody need make any
+    unstored: int = 0  # entries in memory only, because the disk is full
 
 
 @message
@@ -380,6 +381,7 @@ class HistoryEnd:
     next_seq: int  # of this answer
     head_seq: int  # of the journal
     boot_id: str = ""
+    unstored: int = 0  # entries in memory only, because the disk is full; not in the answer
 
 
 # ---- life: every service to everyone -------------------------------------------------------------
@@ -402,6 +404,9 @@ class SourceState:
     interims: str = (
         ""  # degraded by load to: full, slower, newest (of the sources), off; untapped; empty: there are none
     )
+    level_dbfs: float = -120.0  # RMS of the loudest frame of the last seconds; -120: silence, or not measured
+    noise_dbfs: float = -120.0  # RMS of the quietest one
+    clipping: float = 0.0  # share of the last seconds' samples at full scale
 
 
 @message

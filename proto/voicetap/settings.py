@@ -3,11 +3,15 @@
 `[vad] threshold` in voicetap.toml is VOICETAP_VAD_THRESHOLD in the environment, and --help's default.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+WITHOUT_EFFECT = (("transcribe", "previous_text_max_gap_s"), ("transcribe", "carry_over_s"))  # accepted, with a warning
 RING_MARGIN_S = 5.0  # pre-roll, a restart of vad, and the way to it
+WARM_UP_MARGIN_S = 3.0  # of sound that a restarted vad needs from before the utterance, and an onset
+RING_SHARE = 7 / 8  # of the ring: a file is not read further ahead of what vad needs
 
 
 def setting(
@@ -29,6 +33,9 @@ def setting(
 class CaptureSettings:
     pace: str = setting("realtime", "how fast files are read: realtime, or max (as fast as vad follows)", choices=("realtime", "max"))
     channel: int = setting(-1, "channel of the devices and files to use, from 0; -1 mixes all, or takes the loudest where that would lose the voice", minimum=-1, maximum=63)
+    raw_rate_hz: int = setting(16_000, "sample rate of raw and stdin", minimum=4000, maximum=192_000)
+    raw_channels: int = setting(1, "channels of raw and stdin, interleaved", minimum=1, maximum=64)
+    raw_encoding: str = setting("s16le", "samples of raw and stdin", choices=("s16le", "s16be", "u8", "s32le", "f32le", "f32be", "mulaw", "alaw"))
     device_timeout_s: float = setting(1.0, "a device silent for this long counts as lost and is opened anew", minimum=0.1, maximum=60, formerly="no_data_s")
     retry_max_s: float = setting(10.0, "longest wait between two tries to open a lost device", minimum=0.1, maximum=300)
     ring_s: float = setting(600.0, "sound kept for repair, in seconds (32 kB each)", minimum=10, maximum=7200)
@@ -64,12 +71,11 @@ class TranscribeSettings:
     compute_type: str = setting("default", "CTranslate2's compute type; default is int8 on a CPU, float16 on CUDA")
     cpu_threads: int = setting(0, "threads of one worker; 0 takes all cores divided by the workers", minimum=0, maximum=256, formerly="threads")
     workers: int = setting(1, "number of transcribe processes", minimum=1, maximum=32)
-    beam_size: int = setting(5, "beam of the search where a greedy one is not sure of its words; 1 never widens it", minimum=1, maximum=20)
-    language: str = setting("", "language code such as en; empty detects it (.en models are English)")
+    beam_size: int = setting(5, "beam of the search for finals; 1 is greedy", minimum=1, maximum=20)
+    language: str = setting("", "language code or name such as en; of several, with commas between, one is detected; empty: of all (.en models are English)")
     task: str = setting("transcribe", "transcribe, or translate into English", choices=("transcribe", "translate"))
     initial_prompt: str = setting("", "text that sets style and vocabulary")
     hotwords: str = setting("", "words to expect, separated by spaces")
-    previous_text_max_gap_s: float = setting(0.0, "longest pause over which clear words prompt for the next; 0: only where speech had to be cut", minimum=0, maximum=30, formerly="carry_over_s")
     word_timestamps: bool = setting(True, "times and probabilities of every word", formerly="word_times")
     deadline_factor: float = setting(6.0, "a decode may take this many times the length of its audio", minimum=0.1, maximum=1000)
     deadline_min_s: float = setting(20.0, "and at least this long", minimum=0.1, maximum=3600)
@@ -98,7 +104,7 @@ class Settings:
     curve_dir: str = setting("", "directory of the CURVE keys that tcp beyond this machine requires (voicetap keys --help)")
     tap_group: str = setting("", "group whose members may tap transcripts, as other users of this machine; empty: nobody else")
     log_level: str = setting("INFO", "how much the services say", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    loop_timeout_s: float = setting(5.0, "a work loop that has not turned for this long ends its process", minimum=0.5, maximum=600, formerly="stall_s")
+    loop_timeout_s: float = setting(5.0, "of a service started by hand, without a watchdog: a work loop that has not turned for this long ends it", minimum=0.5, maximum=600, formerly="stall_s")
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     vad: VadSettings = field(default_factory=VadSettings)
     transcribe: TranscribeSettings = field(default_factory=TranscribeSettings)
@@ -116,5 +122,10 @@ def contradictions(settings: Settings) -> Iterator[str]:
         yield "vad.max_utterance_soft_s must not be above vad.max_utterance_s"
     if vad.endpoint_min_ms > vad.endpoint_max_ms:
         yield "vad.endpoint_min_ms must not be above vad.endpoint_max_ms"
-    if capture.ring_s < vad.max_utterance_s + RING_MARGIN_S:
-        yield f"capture.ring_s must be at least {RING_MARGIN_S:g} s longer than vad.max_utterance_s"
+    if capture.ring_s < (shortest_s := shortest_ring_s(vad.max_utterance_s)):
+        yield f"capture.ring_s must be at least {shortest_s} for vad.max_utterance_s = {vad.max_utterance_s:g}"
+
+
+def shortest_ring_s(max_utterance_s: float) -> int:
+    """With a shorter ring a file stops in the longest utterance: capture waits for vad, and vad for more sound."""
+    return math.ceil(max(max_utterance_s + RING_MARGIN_S, (max_utterance_s + WARM_UP_MARGIN_S) / RING_SHARE))

@@ -1,6 +1,7 @@
 """The setting `sources`: the name of a source and where its audio comes from, such as `kitchen=mic:USB Audio`."""
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from .config import nearest
@@ -9,6 +10,7 @@ from .settings import Settings
 
 KINDS = ("mic", "file", "raw")
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
+_URL = re.compile(r"(?:(?:file|raw):)?((?!file:)[a-z][a-z0-9+.-]*://.*)")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ def parse(spec: str) -> SourceSpec:
     name, equals, rest = spec.partition("=")
     if not equals or not _NAME.fullmatch(name):  # a path may contain "=", a name may not
         name, rest = "", spec
+    if url := _URL.fullmatch(rest):
+        raise SettingsError(
+            f"source {spec!r} is not on this machine: "
+            f"ffmpeg -i {shlex.quote(url[1])} -f s16le -ar 16000 -ac 1 - | voicetap up --source stdin"
+        )
     kind, _, argument = rest.partition(":")
     if kind not in KINDS:
         raise SettingsError(f"source {spec!r} is not {', '.join(KINDS)}{nearest(kind, KINDS)}")

@@ -56,6 +56,8 @@ class Tap:
     which is 0 while journal's disk is full. `next_seq` is where a later Tap resumes. Not safe to share between threads.
     """
 
+    unstored = 0  # entries that journal's last answer to `history` lacks, because its disk is full
+
     def __init__(
         self,
         since: int | None = None,
@@ -179,6 +181,7 @@ class Tap:
             self._skip_to(message.first_seq)
             self._requested_s = 0.0
             self._history_end_seq = message.head_seq
+            self.unstored = message.unstored
             self._on_head(message.journal_id, message.first_seq, message.head_seq)
         elif isinstance(message, _ENTRIES):
             self._on_entry(message)

@@ -44,7 +44,7 @@ class Decoder:
         self._done_s = NEVER_S
         process.world.timeline.at(self._loaded_s, self._notify)
 
-    def decode(self, job: Job, previous_text: str) -> None:
+    def decode(self, job: Job) -> None:
         engine = self._engine
         seconds = 0.01 + engine.factor * len(job.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
         seconds += engine.slow_s if self._dice.random() < engine.slow else 0.0

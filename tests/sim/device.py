@@ -33,7 +33,7 @@ class Room:
 class Microphone:
     """A live source, opened now. Delivers blocks of a size that differs between devices."""
 
-    live, realtime, note, jump = True, False, "", None
+    live, realtime, note, jump, is_starting = True, False, "", None, False
 
     def __init__(self, room: Room, now: Callable[[], float], dice: random.Random):
         self._room = room
@@ -74,7 +74,7 @@ class Microphone:
 class File:
     """A file, from sample `position` on."""
 
-    live, detail, note, jump = False, "", "", None
+    live, detail, note, jump, is_starting = False, "", "", None, False
 
     def __init__(self, sound: Sound, position: int, realtime: bool):
         self._pcm = sound.pcm

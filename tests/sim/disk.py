@@ -15,9 +15,9 @@ class Disk:
 
     DatabaseError = sqlite3.DatabaseError
     Error = sqlite3.Error
+    InterfaceError = sqlite3.InterfaceError
     OperationalError = sqlite3.OperationalError
-    SQLITE_CORRUPT = sqlite3.SQLITE_CORRUPT
-    SQLITE_NOTADB = sqlite3.SQLITE_NOTADB
+    ProgrammingError = sqlite3.ProgrammingError
     Connection = sqlite3.Connection
 
     def __init__(self, step: Callable[[], None], on_exit: Callable[[Callable[[], None]], None]):
@@ -110,4 +110,6 @@ class Connection:
     def _may_fail(self) -> None:
         self._disk.step_of(self._name)
         if self._disk.full:
-            raise sqlite3.OperationalError("database or disk is full")
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error

@@ -71,6 +71,11 @@ class Host:
     def processes(self) -> tuple[ProcessInfo, ...]:
         return tuple(self._info(self.programs[name]) for name in self.watched_names())
 
+    def abort(self, name: str, pid: int) -> None:
+        if (process := self.process(name)) and process.pid == pid:
+            self._world.witness.count("aborted by the watchdog")
+            process.abort()
+
     def kill(self, name: str, pid: int) -> None:
         if (process := self.process(name)) and process.pid == pid:
             self._world.witness.count("killed by the watchdog")

@@ -51,6 +51,10 @@ class Node:
         self._process.wait(timeout_s)
         return set()
 
+    def sleep(self, timeout_s: float) -> set[int]:
+        self._process.sleep(timeout_s)
+        return set()
+
     def alive(self) -> bool:
         self.beat()
         return not self.stopping

@@ -58,6 +58,7 @@ class Process:
         self._wake_s = float("inf")
         self._frozen_until_s = 0.0
         self._frozen_for_ever = False
+        self._abort_is_pending = False
         self._asleep_until_s = 0.0
         self._planned: list[tuple[int, Callable[[], None]]] = []  # faults, each at a number of steps
         self.steps = 0
@@ -77,6 +78,13 @@ class Process:
         if not self.dead:
             self.trace("KILLED")
             self._release(-9)
+
+    def abort(self) -> None:
+        """SIGABRT: a process that is stopped receives it when it continues."""
+        if self.is_frozen:
+            self._abort_is_pending = True
+        else:
+            self.kill()
 
     def freeze(self, seconds: float) -> None:
         """Until it is killed, if `seconds` is FOR_EVER_S or more."""
@@ -131,7 +139,12 @@ class Process:
             self.world.run_until(self._frozen_until_s, lambda: self.dead)
             if self.dead:
                 return
+        self._continue()
+
+    def _continue(self) -> None:
         self._frozen_until_s = 0.0
+        if self._abort_is_pending:
+            self.kill()
 
     # ---- the work loop --------------------------------------------------------------------------
 
@@ -154,7 +167,9 @@ class Process:
             return self.wake(self._frozen_until_s)
         if self._frozen_for_ever:
             return self.world.witness.add_violation(f"{self.name} is frozen and was not killed")
-        self._frozen_until_s = 0.0
+        self._continue()
+        if self.dead:
+            return
         self._turning = True
         wait_s = self.world.run_turn(self, self._turn)
         self._turning = False

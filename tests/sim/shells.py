@@ -16,7 +16,7 @@ from voicetap_journal.service import JournalService
 from voicetap_journal.store import Store
 from voicetap_transcribe.worker import WorkerService
 from voicetap_vad.service import Service as VadService
-from voicetap_watchdog.liveness import HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
+from voicetap_watchdog.liveness import Abort, HeartbeatReceived, Kill, LivenessMonitor, ProcessList, Start, Tick
 
 from . import device
 from .decoder import Decoder
@@ -123,14 +123,16 @@ class Watchdog:
                 received = HeartbeatReceived(beat.name, beat.pid, beat.state, beat.deadline_ns / 1e9)
                 self._monitor.step(received, now_s)
         self._apply(self._monitor.step(Tick(), now_s))
-        return POLL_S
+        return min(POLL_S, self._monitor.wait_s(now_s))
 
     def drain(self) -> None:
         """Nothing is left to do."""
 
     def _apply(self, actions: list) -> None:
         for action in actions:
-            if isinstance(action, Kill):
+            if isinstance(action, Abort):
+                self._world.host.abort(action.name, action.pid)
+            elif isinstance(action, Kill):
                 self._world.host.kill(action.name, action.pid)
                 self._next_list_s = 0.0
             elif isinstance(action, Start):

@@ -4,6 +4,7 @@ import click
 from rich.console import Console
 
 from voicetap import Tap
+from voicetap.errors import EX_TEMPFAIL
 
 from ..console import LiveConsole, print_json
 
@@ -17,3 +18,6 @@ def command(as_json: bool, since: int, source: str) -> None:
     with Tap(since, source=source) as tap, LiveConsole(Console(highlight=False)) as console:
         for entry in tap.history():
             print_json(entry) if as_json else console.show(entry)
+    if tap.unstored:
+        click.echo(f"{tap.unstored} more entries are in memory only: journal's disk is full", err=True)
+        raise SystemExit(EX_TEMPFAIL)

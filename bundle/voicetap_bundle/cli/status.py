@@ -18,6 +18,8 @@ from ..programs import ProgramControl
 
 MEASURE_S = 1.3  # two heartbeats at least, 0.5 s apart: CPU use is the difference of two
 EXIT_NOT_RUNNING = 3
+SILENT_DBFS = -120.0  # and what is not measured
+MENTIONED_CLIPPING = 0.001
 WIDTH_IN_A_PIPE = 250  # no terminal wraps the lines
 
 
@@ -51,12 +53,21 @@ def _print(report: dict) -> None:
             each["name"], each["state"], str(each["pid"] or "-"), age, *cost, *counts, shown(each["detail"])
         )
     console.print(services)
-    sources = _table("source", "state", "position", "waiting", "gaps", "failed", "early", "interims")
+    sources = _table("source", "state", "position", "waiting", "gaps", "failed", "early", "interims", "level")
     for each in report["sources"]:
         numbers = (f"{each['position_s']:.1f} s", str(each["backlog"]), str(each["gaps"]), str(each["failed"]))
         early = f"{each['early_used']} of {each['early_jobs']}"
-        sources.add_row(each["source"], each["state"], *numbers, early, each["interims"], shown(each["detail"]))
+        texts = (each["interims"], _level(each), shown(each["detail"]))
+        sources.add_row(each["source"], each["state"], *numbers, early, *texts)
     console.print(sources)
+
+
+def _level(source: dict) -> str:
+    """Such as `-31 dBFS (noise -62)`."""
+    if source["level_dbfs"] <= SILENT_DBFS:
+        return "-"
+    clipped = f", {source['clipping']:.1%} clipped" if source["clipping"] >= MENTIONED_CLIPPING else ""
+    return f"{source['level_dbfs']:.0f} dBFS (noise {source['noise_dbfs']:.0f}{clipped})"
 
 
 def _table(*columns: str) -> Table:

@@ -20,12 +20,15 @@ from .down import UntranscribedCounter
 
 _SOURCES = (
     "[NAME=]mic, mic:DEVICE (see `voicetap devices`), file:PATH, raw:PATH, or stdin, "
-    "which like raw is s16le, 16 kHz, mono. May be repeated."
+    "which like raw has no header. May be repeated."
 )
 
 
 @click.command("up")
 @click.option("--source", "specs", multiple=True, metavar="SOURCE", help=_SOURCES)
+@click.option("--rate", type=int, help="Sample rate of raw and stdin.  [default: 16000]")
+@click.option("--channels", type=int, help="Channels of raw and stdin.  [default: 1]")
+@click.option("--encoding", help="Samples of raw and stdin: s16le, s16be, u8, s32le, f32le …  [default: s16le]")
 @click.option("--pace", type=click.Choice(["realtime", "max"]), help="How fast files are read.")
 @click.option("--engine", help="auto, faster-whisper, pocketsphinx …")
 @click.option("--model", help="A size such as tiny.en, a directory or a hub id.")
@@ -33,7 +36,16 @@ _SOURCES = (
 @click.option("--json", "as_json", is_flag=True, help="Print entries as JSON, one a line.")
 @click.option("--detach", is_flag=True, help="Return when everything is ready; `voicetap down` ends it.")
 def command(
-    specs: tuple[str, ...], pace: str, engine: str, model: str, once: bool, as_json: bool, detach: bool
+    specs: tuple[str, ...],
+    rate: int | None,
+    channels: int | None,
+    encoding: str | None,
+    pace: str,
+    engine: str,
+    model: str,
+    once: bool,
+    as_json: bool,
+    detach: bool,
 ) -> None:
     """Listen, and show live transcripts. Ctrl-C ends it all.
 
@@ -49,7 +61,16 @@ def command(
         if not specs and _has_no_microphone(settings):
             console.print("no microphone found (see `voicetap doctor`): this is the bundled sample")
             wanted, once = [f"sample=file:{_sample()}"], True
-        box = Bundle(wanted, engine=engine, model=model, pace=pace, runtime_dir=settings.runtime_dir, detached=detach)
+        raw = {"capture.raw_rate_hz": rate, "capture.raw_channels": channels, "capture.raw_encoding": encoding}
+        box = Bundle(
+            wanted,
+            engine=engine,
+            model=model,
+            pace=pace,
+            runtime_dir=settings.runtime_dir,
+            settings=raw,
+            detached=detach,
+        )
         with stop_on_signals(box):
             try:
                 box.launch()
@@ -78,7 +99,7 @@ def _resolve_stdin(spec: str) -> str:
     except OSError:
         raise click.UsageError("--source stdin: standard input is closed") from None
     if is_a_device:
-        raise click.UsageError("--source stdin takes raw s16le 16 kHz mono sound from a pipe, not from a terminal")
+        raise click.UsageError("--source stdin takes raw sound (s16le 16 kHz mono) from a pipe, not from a terminal")
     return f"{name or 'stdin'}=raw:/proc/{os.getpid()}/fd/0"
 
 

@@ -3,6 +3,7 @@
 The parent-death signal is requested before anything slow is imported, and the parent is compared with the pid that
 supervisord passed on: requested late, or compared with getppid() alone, a kill of supervisord in the first 80 ms leaves
 an orphan every time (measured). A service that keeps crashing waits here, so that supervisord never marks it FATAL.
+The watchdog ends a service that hangs with SIGABRT, upon which it writes the traceback of every thread to its log.
 """
 
 import ctypes
@@ -41,9 +42,11 @@ def main() -> None:
     ignore_sigterm()
     os.umask(0o077)
     os.environ |= NO_TELEMETRY
+    import faulthandler
     import resource
     import runpy
 
+    faulthandler.enable()  # the watchdog ends a service that hangs with SIGABRT: every thread's traceback into its log
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would contain speech
     module = sys.argv[1]
     from .restart_backoff import wait_if_crashing

@@ -1,12 +1,15 @@
 """One service process on the bus: its lock, sockets, heartbeat and orderly shutdown.
 
-Three failures, one recovery. supervisord restarts a process that crashed. faulthandler, re-armed by the work loop,
-prints where a loop hangs and ends the process, even while C code holds the GIL. The watchdog kills a frozen process,
-whose heartbeat is missing. The heartbeat is sent by the work loop: it means that the loop turned.
+Three failures, one recovery. supervisord restarts a process that crashed. The watchdog ends one whose heartbeat is
+missing because it hangs or is frozen: first with SIGABRT, upon which faulthandler prints where it hangs, even while C
+code holds the GIL. The heartbeat is sent by the work loop: it means that the loop turned. A service started by hand has
+no watchdog, but a timer of faulthandler, re-armed by the loop. Under the watchdog it would be wrong: when all processes
+are frozen for longer and continue, every timer has expired before its loop can turn.
 """
 
 import faulthandler
 import logging
+import math
 import os
 import resource
 import secrets
@@ -66,7 +69,7 @@ class Node:
         self._heartbeat_seq = 0
         self._heartbeat_period_s = FIRST_HEARTBEAT_PERIOD_S
         self._next_heartbeat_s = 0.0
-        self._next_rearm_s = 0.0
+        self._next_rearm_s = math.inf
         self._files_checked_s = 0.0  # when all our files were last in place
 
     def __enter__(self) -> "Node":
@@ -78,7 +81,9 @@ class Node:
             failpoint(f"{self.service}.locked")
             stack.enter_context(self._bus)
             self._heartbeats = self.sender(links.HEARTBEAT.of(self.name))
-            stack.callback(faulthandler.cancel_dump_traceback_later)
+            if not _is_supervised():
+                self._next_rearm_s = 0.0
+                stack.callback(faulthandler.cancel_dump_traceback_later)
             self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, self._statm_fd)
             self._stack = stack.pop_all()
@@ -201,7 +206,11 @@ def run(service: str, main: Callable[[Settings], None]) -> None:
 
 
 def _stop_signals() -> tuple[signal.Signals, ...]:
-    return _STOP_SIGNALS[1:] if os.environ.get("VOICETAP_SUPERVISOR_PID") else _STOP_SIGNALS
+    return _STOP_SIGNALS[1:] if _is_supervised() else _STOP_SIGNALS
+
+
+def _is_supervised() -> bool:
+    return bool(os.environ.get("VOICETAP_SUPERVISOR_PID"))
 
 
 class _Signals:

@@ -43,7 +43,7 @@ class Ring:
         self.path = path
         self.slots = max(2, round(seconds * SAMPLE_RATE_HZ / FRAME_SAMPLES))
         self._source = source
-        self._origin = zlib.crc32(f"{_boot_id()} {origin}".encode()).to_bytes(16, "little")
+        self._origin = zlib.crc32(os.fsencode(f"{_boot_id()} {origin}")).to_bytes(16, "little")
 
     def __enter__(self) -> "Ring":
         if not self._open():
@@ -139,8 +139,12 @@ class Ring:
         return (magic, slots, slot_bytes, origin) == (_MAGIC, self.slots, _SLOT_BYTES, self._origin)
 
     def _create(self) -> None:
-        """Writes a draft and moves it into place, so that an incomplete ring is never opened."""
+        """Writes a draft and moves it into place, so that an incomplete ring is never opened.
+
+        The file that it replaces is removed first: there may not be room for both.
+        """
         draft = self.path.with_suffix(".new")
+        self.path.unlink(missing_ok=True)
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.posix_fallocate(fd, 0, self._file_bytes)

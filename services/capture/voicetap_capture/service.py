@@ -47,7 +47,7 @@ class CaptureService:
         self._drops = DropDetector()
         self._gaps = 0
         self._reader = ("", 0)  # state and next_seq of the last AudioProgress
-        self._published: tuple[str, str] | None = None  # state and detail of the last head
+        self._published: tuple[str, str, bool] | None = None  # state and detail of the last head, and is_starting
         self._next_head_s = self._next_check_s = 0.0
         self._stopped_s: float | None = None  # when the source was read for the last time
 
@@ -114,7 +114,7 @@ class CaptureService:
             self._on_audio(pcm)
         else:
             self._publish(self._framer.flush(pcm))
-            self._gap_reason = Reason.DEVICE_LOST if self._ring.next_seq else ""
+            self._gap_reason = Reason.DEVICE_LOST if self._source.live and self._ring.next_seq else ""
 
     def _frames_due(self) -> int:
         if self._source.live:
@@ -159,18 +159,22 @@ class CaptureService:
 
     def _publish_head(self, state: str, detail: str) -> None:
         """Every HEAD_S; at once when something changed, and then with a heartbeat."""
-        changed = (state, detail) != self._published
+        changed = (state, detail, self._source.is_starting) != self._published
         if not changed and time.monotonic() < self._next_head_s:
             return
         self._next_head_s = max(self._next_head_s, time.monotonic() - HEAD_S) + HEAD_S
         self._audio.send(self._head(state, detail))
         self._node.sources = (self._source_state(state, detail),)
         if changed:
-            self._published = (state, detail)
-            is_degraded = state == SourceStatus.LOST or detail
-            self._node.state = ServiceState.DEGRADED if is_degraded else ServiceState.READY
+            self._published = (state, detail, self._source.is_starting)
+            self._node.state = self._service_state(state, detail)
             self._node.detail = detail
             self._node.beat_now()
+
+    def _service_state(self, state: str, detail: str) -> ServiceState:
+        if self._source.is_starting:
+            return ServiceState.STARTING
+        return ServiceState.DEGRADED if state == SourceStatus.LOST or detail else ServiceState.READY
 
     def _head(self, state: str, detail: str) -> AudioHead:
         return AudioHead(

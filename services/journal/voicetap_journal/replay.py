@@ -1,17 +1,20 @@
 """Answers requests for stored entries: one answer of bounded size per turn, so that no client delays the others."""
 
+import logging
 import re
 
 from voicetap.bus import Receiver, Sender
 from voicetap.messages import Entry, HistoryEnd, HistoryRequest
 from voicetap.service.failpoint import failpoint
 
-from .store import Store
+from .store import Store, Unwritable
 
 MAX_REQUESTERS = 100  # with a waiting request; the others have to ask again
 MAX_ENTRIES = 500  # per answer
 MAX_ANSWER_BYTES = 256 << 10  # per answer, so that sending takes a small part of a heartbeat period
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # it becomes part of a topic
+
+log = logging.getLogger("journal")
 
 
 class HistoryReplay:
@@ -37,12 +40,17 @@ class HistoryReplay:
             else:
                 self._waiting[request.requester] = request
 
-    def answer_one(self) -> None:
-        """Answers the oldest request, if there is one."""
+    def answer_one(self, unstored: int) -> None:
+        """Answers the oldest request, if there is one. `unstored`: entries that are in memory only."""
         if not self._waiting:
             return
         request = self._waiting.pop(next(iter(self._waiting)))
-        entries = self._store.read(request.since, max(0, min(request.limit, MAX_ENTRIES)), MAX_ANSWER_BYTES)
+        try:
+            entries = self._store.read(request.since, max(0, min(request.limit, MAX_ENTRIES)), MAX_ANSWER_BYTES)
+        except Unwritable as error:  # the disk cannot be read now: the client asks again
+            log.warning("entries cannot be read: %s", error)
+            self.refused += 1
+            return
         topic = f"history/{request.requester}"
         failpoint("journal.history")
         for entry in entries:
@@ -55,6 +63,7 @@ class HistoryReplay:
                 next_seq=entries[-1].journal_seq + 1 if entries else self._store.next_seq,
                 head_seq=self._store.next_seq,
                 boot_id=self._boot_id,
+                unstored=unstored,
             ),
             topic,
         )

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from voicetap import links
@@ -67,7 +68,7 @@ class JournalService:
         was_wanted, self._interims_wanted = self._interims_wanted, self._transcript.has_subscribers(INTERIM_TOPICS)
         if released or now_s >= self._next_head_s - HEARTBEAT_COALESCE_S or was_wanted != self._interims_wanted:
             self._publish_head(now_s)
-        self._replay.answer_one()
+        self._replay.answer_one(unstored=len(self._unstored))
         self._delete_expired(now_s)
         self._node.queue_depth = len(self._unstored) + self._sequencer.waiting()
         self._node.drops = self._refused + self._replay.refused
@@ -136,8 +137,9 @@ class JournalService:
     def _acknowledge(self, utterance_id: UtteranceId) -> None:
         """Sends Committed again for a repeated entry, once it is stored."""
         if utterance_id not in self._unstored:
-            seq = self._store.seq_of(utterance_id)
-            self._commits.send(Committed(utterance_id=utterance_id, journal_seq=seq))
+            with suppress(Unwritable):  # the disk cannot be read now: its sender asks again
+                seq = self._store.seq_of(utterance_id)
+                self._commits.send(Committed(utterance_id=utterance_id, journal_seq=seq))
 
     def _set_state(self, state: ServiceState, detail: str) -> None:
         """Sets the state of the heartbeat; logs and publishes the beginning and the end of `degraded`."""
@@ -160,6 +162,7 @@ class JournalService:
             highest=self._highest(),
             boot_id=self._node.boot_id,
             interims_wanted=self._interims_wanted,
+            unstored=len(self._unstored),
         )
         self._commits.send(head)
         self._transcript.send(head)

@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import os
 import sys
+import threading
 
 from voicetap.errors import ConfigError
 from voicetap.service.node import Node, run
@@ -26,7 +27,7 @@ def main(settings: Settings) -> None:
         log.error("%s", error)
         faulthandler.dump_traceback()
         os._exit(os.EX_SOFTWARE)
-    if decoder.is_stuck:  # everything is closed; a normal exit would wait for C code, or crash in it
+    if threading.active_count() > 1:  # all is closed; a normal exit would wait for a decode or download, or crash in it
         os._exit(os.EX_OK)
 
 

@@ -13,7 +13,7 @@ from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
 
-from . import malloc_tuning
+from . import languages, malloc_tuning
 from .engines import base
 from .engines.base import Engine, ModelUnavailable, Options, Preempted, Result
 
@@ -33,11 +33,12 @@ class EngineLoading:
 
 @dataclass(frozen=True)
 class EngineLoaded:
-    """The engine is ready. `remark` is a notice for the user, or empty."""
+    """An engine is ready, from the next job on. `remark` is a notice for the user, or empty."""
 
     engine: str
     model: str
     remark: str
+    origin: str = ""  # of the model
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Decoder:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._jobs: queue.SimpleQueue[tuple[Job, str] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Engine | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[DecoderEvent] = queue.SimpleQueue()
+        self._languages: dict[str, str] = {}  # the last sure one of each source
         self._closing = threading.Event()
         self._preempted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
@@ -96,10 +98,10 @@ class Decoder:
         """Whether the thread outlived the `with` block: it is in C code that cannot be interrupted."""
         return self._thread.is_alive()
 
-    def decode(self, job: Job, previous_text: str) -> None:
-        """Starts the job. Call it only when no other is in progress. `previous_text` prompts the engine."""
+    def decode(self, job: Job) -> None:
+        """Starts the job. Call it only when no other is in progress."""
         self._preempted.clear()
-        self._jobs.put((job, previous_text))
+        self._jobs.put(job)
 
     def preempt(self) -> None:
         """Asks the engine to abort the current job. An engine may ignore it and finish."""
@@ -124,8 +126,11 @@ class Decoder:
             engine = self._load()
         except Exception as error:  # noqa: BLE001  the main thread raises it again
             return self._publish(EngineFailed(error))
-        while engine and (work := self._next_job()):
-            self._decode(engine, *work)
+        while engine and (work := self._next_work()):
+            if isinstance(work, Job):
+                self._decode(engine, work)
+            else:
+                engine = self._switch(engine, work)
         if engine:
             engine.close()
 
@@ -135,7 +140,9 @@ class Decoder:
         while not self._closing.is_set():
             try:
                 engine, remark = base.load(self._settings, lambda detail: self._publish(EngineLoading(detail)))
-                self._publish(EngineLoaded(engine.name, engine.model, remark))
+                self._publish_loaded(engine, remark)
+                if remark:
+                    threading.Thread(target=self._load_preferred, name="preferred engine", daemon=True).start()
                 return engine
             except ModelUnavailable as error:
                 self._publish(EngineLoading(f"{error}; trying again in {retry_s:g} s"))
@@ -143,18 +150,44 @@ class Decoder:
             retry_s = min(retry_s * 2, MAX_RETRY_S)
         return None
 
-    def _next_job(self) -> tuple[Job, str] | None:
+    def _load_preferred(self) -> None:
+        """Waits for the weights that were not there at the start, then has the decoder thread switch to them."""
+        os.nice(NICE)
+        retry_s = FIRST_RETRY_S
+        while not self._closing.wait(retry_s):
+            try:
+                return self._jobs.put(base.load_preferred(self._settings, lambda detail: log.debug("%s", detail)))
+            except ModelUnavailable as error:
+                log.debug("%s", error)
+            except Exception as error:  # noqa: BLE001  the fallback goes on
+                return log.info("the fallback engine stays: %s", error)
+            retry_s = min(retry_s * 2, MAX_RETRY_S)
+
+    def _switch(self, engine: Engine, preferred: Engine) -> Engine:
+        engine.close()
+        self._publish_loaded(preferred, "")
+        return preferred
+
+    def _publish_loaded(self, engine: Engine, remark: str) -> None:
+        self._publish(EngineLoaded(engine.name, engine.model, remark, getattr(engine, "origin", "")))
+
+    def _next_work(self) -> Job | Engine | None:
         try:
             return self._jobs.get(timeout=IDLE_RELEASE_S)
         except queue.Empty:
             malloc_tuning.release_freed_memory()
             return self._jobs.get()
 
-    def _decode(self, engine: Engine, job: Job, previous_text: str) -> None:
+    def _decode(self, engine: Engine, job: Job) -> None:
         started_s = time.monotonic()
         failpoint("transcribe.decoding")
-        is_interim = job.purpose == Purpose.INTERIM
-        options = Options(previous_text=previous_text, is_interim=is_interim, is_preempted=self._preempted.is_set)
+        source, is_interim = job.utterance_id.source, job.purpose == Purpose.INTERIM
+        options = Options(
+            speech=job.speech,
+            last_language=self._languages.get(source, ""),
+            is_interim=is_interim,
+            is_preempted=self._preempted.is_set,
+        )
         try:
             result = engine.transcribe(job.pcm, options)
         except Preempted:
@@ -163,4 +196,6 @@ class Decoder:
             log.exception("utterance %s cannot be decoded", job.utterance_id)
             self._publish(DecodeFailed(job, f"{type(error).__name__}: {error}"))
         else:
+            if result.language_probability >= languages.SURE and not is_interim:
+                self._languages[source] = result.language
             self._publish(DecodeDone(job, result, time.monotonic() - started_s))

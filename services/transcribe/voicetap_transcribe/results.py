@@ -1,7 +1,7 @@
 """Turns engine results into messages: timed on the stream, filtered, joined to the utterance before. Pure."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from voicetap.messages import (
     SAMPLE_BYTES,
@@ -20,9 +20,6 @@ from .engines.base import Result
 from .hallucination_filter import filter_result, normalized
 
 MAX_DETAIL = 500  # characters
-MIN_PROMPT_LOGPROB = -0.7  # a less certain text would repeat its mistakes in the next one
-MAX_PROMPT_WORDS = 32
-FORCED_CUTS = (CutReason.HARD_LIMIT, CutReason.SOFT_LIMIT)  # cuts during speech
 SEAM_S = 0.1  # two words within this distance of a cut may be one
 
 
@@ -111,43 +108,18 @@ def on_stream_clock(words: tuple[Word, ...], start_s: float, end_s: float) -> tu
     return tuple(placed)
 
 
-@dataclass(frozen=True)
-class _PreviousUtterance:
-    final: Final
-    end_position: int
-    is_repeated: bool  # its text is that of the utterance before it
+class PreviousFinals:
+    """The last entry of each source and where its job ended: it shows the words that a cut has split."""
 
-
-class PreviousUtterances:
-    """The last utterance of each source: it prompts the next one, and shows words that a cut has split.
-
-    `max_gap_s`: the longest pause over which a text is used as prompt. With 0 only forced cuts are bridged, as small
-    models do worse with a prompt. In memory only: the first utterance after a restart is decoded without a prompt.
-    """
-
-    def __init__(self, max_gap_s: float):
-        self._max_gap_samples = max_gap_s * SAMPLE_RATE_HZ
-        self._previous: dict[str, _PreviousUtterance] = {}
-
-    def previous_text(self, job: Job) -> str:
-        """The prompt for this job. Empty where the previous text is uncertain, filtered, repeated or too old."""
-        previous = self._before(job)
-        if not previous or previous.final.reason or previous.is_repeated:
-            return ""
-        if job.start_position - previous.end_position > self._max_gap_samples:
-            return ""
-        if previous.final.avg_logprob < MIN_PROMPT_LOGPROB and not self._is_seam(previous, job):
-            return ""
-        return " ".join(previous.final.text.split()[-MAX_PROMPT_WORDS:])
+    def __init__(self) -> None:
+        self._previous: dict[str, tuple[Final, int]] = {}
 
     def drop_repeated_word(self, job: Job, final: Final) -> Final:
         """Drops the first word if the hard-limit cut split it and it already ended the previous utterance."""
-        previous = self._before(job)
-        if not (previous and self._is_seam(previous, job) and previous.final.cut_reason == CutReason.HARD_LIMIT):
+        previous = self._split_before(job)
+        if not (previous and previous.words and final.words and final.text):
             return final
-        if not (previous.final.words and final.words and final.text):
-            return final
-        last, first, seam_s = previous.final.words[-1], final.words[0], job.start_position / SAMPLE_RATE_HZ
+        last, first, seam_s = previous.words[-1], final.words[0], job.start_position / SAMPLE_RATE_HZ
         is_split = seam_s - last.end_s < SEAM_S and first.start_s - seam_s < SEAM_S
         if not is_split or not normalized(last.word) == normalized(first.word) == normalized(final.text.split()[0]):
             return final
@@ -156,23 +128,19 @@ class PreviousUtterances:
 
     def update(self, job: Job, final: Final) -> None:
         """Records the entry of a job."""
-        previous = self._previous.get(job.utterance_id.source)
-        is_repeated = previous is not None and previous.final.text == final.text
-        self._previous[job.utterance_id.source] = _PreviousUtterance(final, job.end_position, is_repeated)
+        self._previous[job.utterance_id.source] = final, job.end_position
 
-    def _before(self, job: Job) -> _PreviousUtterance | None:
-        previous = self._previous.get(job.utterance_id.source)
+    def _split_before(self, job: Job) -> Final | None:
+        """The entry that a hard-limit cut ended where this job begins."""
+        final, end_position = self._previous.get(job.utterance_id.source, (None, 0))
         is_before = (
-            previous
-            and previous.final.utterance_id.stream == job.utterance_id.stream
-            and previous.final.utterance_id.number < job.utterance_id.number
-            and previous.end_position <= job.start_position
+            final
+            and final.utterance_id.stream == job.utterance_id.stream
+            and final.utterance_id.number < job.utterance_id.number
+            and final.cut_reason == CutReason.HARD_LIMIT
+            and end_position == job.start_position
         )
-        return previous if is_before else None
-
-    @staticmethod
-    def _is_seam(previous: _PreviousUtterance, job: Job) -> bool:
-        return previous.end_position == job.start_position and previous.final.cut_reason in FORCED_CUTS
+        return final if is_before else None
 
 
 def _span_s(job: Job) -> tuple[float, float]:

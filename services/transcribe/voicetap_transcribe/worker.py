@@ -34,11 +34,12 @@ from .decoder import (
 )
 from .engines.base import Result
 from .job_queue import JobQueue
-from .results import PreviousUtterances, build_failed, build_final, build_hypothesis
+from .results import PreviousFinals, build_failed, build_final, build_hypothesis
 
 TURN_S = 0.2  # of the loop while draining
 REPORT_S = 0.2  # while it holds jobs or results: reports renew their lease
 REPORT_IDLE_S = 0.5
+LATE_S = 1.0  # after a longer pause between two turns this process was stopped, and the decode with it
 
 log = logging.getLogger("worker")
 
@@ -60,10 +61,11 @@ class WorkerService:
         self._decoder = decoder
         self._settings = node.settings.transcribe
         self._queue = JobQueue()
-        self._previous = PreviousUtterances(self._settings.previous_text_max_gap_s)
+        self._previous = PreviousFinals()
         self._engine: EngineLoaded | None = None
         self._reported: WorkerReport | None = None
         self._report_at_s = 0.0
+        self._turn_ns = time.monotonic_ns()
         self._jobs = node.receiver(links.JOBS.of(node.name))
         self._commits = node.receiver(links.COMMITS)
         self._reports = node.sender(links.WORKERS)
@@ -83,6 +85,7 @@ class WorkerService:
 
     def turn(self) -> None:
         """One pass of the loop: handles what has come in and sends what is due. Raises as `run` does."""
+        self._extend_deadline()
         for message in self._commits:
             self._on_journal(message)
             failpoint("transcribe.commit.received")
@@ -113,17 +116,19 @@ class WorkerService:
             self._decoder.preempt()
         if self._engine and (job := self._queue.start()):
             self._node.deadline_ns = time.monotonic_ns() + int(deadline_s(job, self._settings) * 1e9)
-            self._decoder.decode(job, self._previous.previous_text(job))
+            self._decoder.decode(job)
 
     def _on_decoder_event(self, event: DecoderEvent) -> None:
         match event:
             case EngineLoading(detail):
                 log.info("%s", detail)
                 self._node.detail = detail
-            case EngineLoaded(engine, model, remark):
-                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s %s", engine, model, remark)
+                self._node.beat_now()
+            case EngineLoaded(engine, model, remark, origin):
+                used = f"{engine} {model} ({origin})" if origin else f"{engine} {model}"
+                log.log(logging.WARNING if remark else logging.INFO, "ready: %s %s", used, remark)
                 self._engine = event
-                self._node.detail = remark or f"{engine} {model}"
+                self._node.detail = remark or used
             case EngineFailed(error):
                 raise error
             case DecodeDone(_, result, decode_s):
@@ -199,6 +204,12 @@ class WorkerService:
         if not self._engine:
             return ServiceState.STARTING
         return ServiceState.BUSY if self._queue.decoding else ServiceState.READY
+
+    def _extend_deadline(self) -> None:
+        """By the time for which this process was stopped, before a heartbeat reports the deadline as missed."""
+        pause_ns, self._turn_ns = time.monotonic_ns() - self._turn_ns, time.monotonic_ns()
+        if self._node.deadline_ns and pause_ns > LATE_S * 1e9:
+            self._node.deadline_ns += pause_ns
 
     def _check_deadline(self) -> None:
         if self._node.deadline_ns and time.monotonic_ns() > self._node.deadline_ns:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job, Purpose
 
-from .level import LevelFollower, peaks_of, samples_of
+from .level import LevelFollower, LevelMeter, peaks_of, samples_of
 from .segment_store import Segment, id_of
 from .silero import Silero
 
@@ -88,6 +88,7 @@ class FrameScorer:
     def __init__(self, silero: Silero):
         self._silero = silero
         self._follower = LevelFollower()
+        self.meter = LevelMeter()
         self._end_position = -1  # of the last scored frame
 
     def warm_up(self, frames: Iterable[AudioFrame]) -> None:
@@ -103,8 +104,10 @@ class FrameScorer:
                 self._silero.reset()
             self._end_position = run[-1].position + FRAME_SAMPLES
             pcm = b"".join(frame.pcm for frame in run)
-            gains = self._follower.gains(peaks_of(samples_of(pcm)))
-            probabilities = self._silero.probabilities(pcm, gains)
+            samples = samples_of(pcm)
+            peaks = peaks_of(samples)
+            self.meter.update(samples, peaks)
+            probabilities = self._silero.probabilities(pcm, self._follower.gains(peaks))
             scores |= zip((frame.seq for frame in run), probabilities, strict=True)
         return scores
 

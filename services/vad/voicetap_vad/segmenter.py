@@ -78,9 +78,10 @@ class _OpenUtterance:
         """Samples since the last speech."""
         return self.frames[-1].end - self.speech_end if self.frames else 0
 
-    def kept_frames(self, padding: int) -> int:
-        """The number of frames in the segment if the utterance ends in the current pause."""
-        return bisect_right(self.frames, self.speech_end + padding, key=lambda frame: frame.end)
+    def kept_frames(self, padding: int, limit: int) -> int:
+        """The number of frames in the segment, of at most `limit` samples, if the current pause ends the utterance."""
+        end = min(self.speech_end + padding, self.frames[0].position + limit)
+        return bisect_right(self.frames, end, key=lambda frame: frame.end)
 
     def add(self, frame: ScoredFrame, threshold: float) -> None:
         self.frames.append(frame)
@@ -134,7 +135,7 @@ class Segmenter:
             return None
         if utterance.speech_frames < utterance.min_speech_frames:
             return None
-        return utterance.first_seq, utterance.frames[utterance.kept_frames(self._padding) - 1].seq
+        return utterance.first_seq, utterance.frames[self._kept_frames(utterance) - 1].seq
 
     @property
     def samples_to_endpoint(self) -> float:
@@ -207,13 +208,17 @@ class Segmenter:
         silence = utterance.silence
         length = frame.end - utterance.frames[0].position
         if silence >= self._required_silence(length):
-            kept = utterance.kept_frames(self._padding)
+            kept = self._kept_frames(utterance)
             rest = utterance.frames[kept:]
             is_endpoint = silence >= self.endpointer.length
             events = self._end(utterance, kept, CutReason.SILENCE if is_endpoint else CutReason.SOFT_LIMIT)
             self._speech_end = utterance.speech_end
             return events + self._on_frames(rest)
         return self._split(utterance) if length >= self._hard_limit else []
+
+    def _kept_frames(self, utterance: _OpenUtterance) -> int:
+        """With the hard limit, which a gap can pass in the very frame that completes the silence."""
+        return utterance.kept_frames(self._padding, self._hard_limit)
 
     def _required_silence(self, length: int) -> float:
         excess = max(0, length - self._soft_limit) / _samples(SHRINK_S * 1000)

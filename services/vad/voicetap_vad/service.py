@@ -41,6 +41,7 @@ from .speculation import SpeculationBudget, Speculator
 BATCH_S = BATCH_FRAMES * FRAME_NS / 1e9 + 0.002  # until a batch of frames has arrived
 MAX_WAIT_S = 0.05  # leases and requests have deadlines
 STATES_S = 0.1
+JOURNAL_AWAY_S = 2.0  # without a head, which it sends every 0.5 s
 _WORKER_NAME = re.compile(r"[a-z0-9-]{1,64}")  # it becomes part of a file name
 
 log = logging.getLogger("vad")
@@ -67,6 +68,9 @@ class Service:
         self._speculator = Speculator(self._trackers.values(), self._dispatcher, budget)
         self._published_states = dict.fromkeys(names, (str(SourceStatus.LIVE), ""))
         self._states_s = 0.0
+        self._drops = 0  # of the trackers, as in the last heartbeat
+        self._journal_s = self._started_s  # when journal last sent something
+        self._is_journal_stuck = False  # it cannot write
         self._bundle_stopping_s: float | None = None
         self._connect(names)
 
@@ -96,7 +100,13 @@ class Service:
         return 0 if any(tracker.is_behind for tracker in self._trackers.values()) else MAX_WAIT_S
 
     def sleep_s(self) -> float:
-        """How long to sleep in silence while frames accumulate: run frame by frame, the model has cold caches."""
+        """How long to sleep in silence while frames accumulate: run frame by frame, the model has cold caches.
+
+        Frames that wait for journal must not end the wait either: that would be a busy loop for as long as it is away.
+        """
+        now_s = time.monotonic()
+        if now_s - self._started_s > JOURNAL_TIMEOUT_S and self._is_recovering(now_s):
+            return MAX_WAIT_S
         trackers = self._trackers.values()
         if not (self._outbox.is_empty and all(tracker.is_quiet for tracker in trackers)):
             return 0.0
@@ -120,6 +130,7 @@ class Service:
 
     def _on_commits(self, now_s: float) -> None:
         for message in self._commits:
+            self._journal_s = now_s
             self._dispatcher.step(message, now_s)
             if isinstance(message, JournalHead):
                 self._on_journal_head(message)
@@ -129,6 +140,7 @@ class Service:
 
     def _on_journal_head(self, head: JournalHead) -> None:
         self._speculator.is_tapped = head.interims_wanted
+        self._is_journal_stuck = head.unstored > 0
         for last in head.committed:
             self._on_committed(last._replace(number=1), last.number)
             self._numbers_of(last).record_committed(last)
@@ -190,6 +202,9 @@ class Service:
             for name, tracker in self._trackers.items()
         )
         self._node.sources = states
+        drops = sum(tracker.drops for tracker in self._trackers.values())
+        self._node.drops += max(0, drops - self._drops)  # it starts again at 0 with every stream
+        self._drops = drops
         self._node.queue_depth = sum(state.backlog for state in states)
         for state in states:
             self._publish_if_changed(state)
@@ -201,7 +216,8 @@ class Service:
             return
         self._published_states[state.source] = published
         log.info("%s is %s %s", state.source, state.state, state.detail)
-        news = {"state": state.state, "detail": state.detail}
+        is_warning = bool(state.detail) and state.detail == self._trackers[state.source].warning
+        news = {"state": ServiceState.DEGRADED if is_warning else state.state, "detail": state.detail}
         self._dispatcher.publish(Status(source=state.source, wall_ns=time.time_ns(), **news))
 
     # ---- shutdown -----------------------------------------------------------------------------------
@@ -212,23 +228,30 @@ class Service:
         if not shutdown.is_bundle_stopping(runtime_dir):
             return
         self._bundle_stopping_s = self._bundle_stopping_s or now_s
-        if all(state.state == SourceStatus.DRAINED for state in self._node.sources):
+        is_drained = all(state.state == SourceStatus.DRAINED for state in self._node.sources)
+        if is_drained and not self._is_recovering(now_s):  # else frames wait that were never read
             shutdown.mark_drained(runtime_dir)
 
     def drain(self) -> None:
         """After SIGTERM. If capture stops too, the open utterance is delivered; else a successor resumes it.
 
-        If the whole bundle stops there is no successor: what has no text in time is failed.
+        If the whole bundle stops there is no successor: what has no text in time is failed. Without a journal that
+        could commit it, everything is left to the next start instead, with its sound in the ring.
         """
         now_s = time.monotonic()
         self._check_bundle_stopping(now_s)
         is_last = self._bundle_stopping_s is not None
         trackers = self._trackers.values()
         self._step_while(lambda: not all(tracker.is_over for tracker in trackers), now_s + shutdown.VAD_SOURCES_S)
+        if is_last and not self._can_commit(time.monotonic()):
+            log.warning("stopping without journal: what is not committed is kept for the next start")
+            self._update_states()
+            self._node.beat_now()
+            return
         if is_last:
             self._close(tracker for tracker in trackers if not tracker.is_over)
         self._step_while(self._is_delivering, (self._bundle_stopping_s or now_s) + shutdown.VAD_DRAIN_S)
-        if is_last:
+        if is_last and self._can_commit(time.monotonic()):
             self._close(tracker for tracker in trackers if not self._is_drained(tracker))
             self._fail_pending()
             self._step_while(self._is_delivering, time.monotonic() + shutdown.VAD_FAIL_S)
@@ -238,9 +261,16 @@ class Service:
 
     def _step_while(self, is_needed: Callable[[], bool], deadline_s: float) -> None:
         while time.monotonic() < deadline_s and is_needed():
-            self._node.wait(self.wait_s())
+            if self._is_recovering(time.monotonic()):
+                self._node.sleep(MAX_WAIT_S)
+            else:
+                self._node.wait(self.wait_s())
             self.step()
             self._node.beat()
+
+    def _can_commit(self, now_s: float) -> bool:
+        """Whether journal runs, and can write."""
+        return now_s - self._journal_s < JOURNAL_AWAY_S and not self._is_journal_stuck
 
     def _is_delivering(self) -> bool:
         """Whether something of a source that is over is not committed yet."""

@@ -100,6 +100,11 @@ class SourceTracker:
         return self._is_closed or (self._head is not None and self._head.state in ended)
 
     @property
+    def warning(self) -> str:
+        """What people should know about the sound of a live source."""
+        return self._stream.meter.warning if self._stream and self._status() == SourceStatus.LIVE else ""
+
+    @property
     def drops(self) -> int:
         return self._refused + (self._stream.reorder_buffer.drops if self._stream else 0)
 
@@ -176,10 +181,13 @@ class SourceTracker:
             source=self.source,
             stream=stream.name,
             state=SourceStatus.DRAINED if is_done and not backlog else self._status(),
-            detail="capture is silent" if is_silent else self._head.detail,
+            detail="capture is silent" if is_silent else self._head.detail or self.warning,
             position_s=stream.position_s,
             backlog=backlog,
             gaps=stream.gaps,
+            level_dbfs=round(stream.meter.level_dbfs, 1),
+            noise_dbfs=round(stream.meter.noise_dbfs, 1),
+            clipping=round(stream.meter.clipping, 4),
         )
 
     def _status(self) -> SourceStatus:

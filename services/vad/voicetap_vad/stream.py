@@ -29,7 +29,7 @@ from voicetap.service.failpoint import failpoint
 from voicetap.settings import VadSettings
 
 from .frame_buffer import FrameBuffer, FrameScorer
-from .level import FORGET_FRAMES
+from .level import FORGET_FRAMES, LevelMeter
 from .partials import NEVER, PartialTracker
 from .reorder_buffer import ReorderBuffer
 from .segment_store import (
@@ -166,6 +166,10 @@ class Stream:
         return self._segmenter.is_quiet and not self._open and not self._pending and self.reorder_buffer.is_complete
 
     @property
+    def meter(self) -> LevelMeter:
+        return self._scorer.meter
+
+    @property
     def gaps(self) -> int:
         return self._decisions.checkpoint.gaps
 
@@ -273,6 +277,8 @@ class Stream:
         outputs = self._on_gap(frame) if frame.position > self._decided_end else []
         self._decided_end, self._decided_to_seq = frame.position + FRAME_SAMPLES, frame.seq + 1
         outputs += self._on_events(self._segment(ScoredFrame(frame.seq, frame.position, probability)))
+        if self._open:
+            self.meter.on_speech()
         oldest = self._segmenter.oldest
         seq, position = (oldest.seq, oldest.position) if oldest else (self._decided_to_seq, self._decided_end)
         if not self._open and position - self._decisions.checkpoint.position >= CHECKPOINT_SAMPLES:

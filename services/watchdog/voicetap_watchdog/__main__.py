@@ -16,8 +16,6 @@ from .liveness import LivenessMonitor
 from .supervisord_rpc import SupervisordClient
 from .watchdog import Watchdog
 
-TICK_S = 0.25
-
 
 def main(settings: Settings) -> None:
     if "VOICETAP_SUPERVISOR_SOCKET" not in os.environ:
@@ -33,7 +31,7 @@ def main(settings: Settings) -> None:
         node.watch(events.fd)
         node.state = ServiceState.READY
         while node.alive():
-            readable = node.sleep(TICK_S)  # `wait` would return once per heartbeat
+            readable = node.sleep(watchdog.wait_s())  # `wait` would return once per heartbeat
             if events.fd in readable and events.read():
                 watchdog.poll_soon()
             watchdog.poll(readable)

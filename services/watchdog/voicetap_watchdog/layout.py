@@ -5,6 +5,8 @@ the others: it has a lock, a socket, a log directory and a watchdog of its own, 
 """
 
 import os
+import resource
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from voicetap.settings import Settings
 PROGRAMS = ("capture", "vad", "transcribe", "journal")  # in the direction of the audio
 BUNDLE_LOCK = "bundle"
 LOG_BYTES = 1_000_000
+OPEN_FILES = 1024
 # Audio, segments, transcripts and fired failpoints: kept when the bundle was killed, so that its successor resumes.
 STATE_PATTERNS = ("*.ring", "*.new", "cuts-*.sqlite*", "journal.sqlite*", "*.failpoint")
 
@@ -100,10 +103,12 @@ class BundleLayout:
             "VOICETAP_SUPERVISOR_SOCKET": str(self.supervisord_socket),
             "VOICETAP_CAPTURE_COUNT": str(len(self.settings.sources)),
             "VOICETAP_TRANSCRIBE_WORKERS": str(self.settings.transcribe.workers),
-            "VOICETAP_PYTHON": python,
+            "VOICETAP_PYTHON": shlex.quote(python),  # part of a command line
             "VOICETAP_PROGRAMS": " ".join(f"programs/{program}.conf" for program in (*self.runs, "watchdog")),
             "VOICETAP_WATCHDOG": self.watchdog_name,
             "VOICETAP_LOG_DIR": str(self.log_dir),
+            "VOICETAP_PROGRAM_LOG_DIR": str(self.log_dir).replace("%", "%%"),  # supervisord expands these twice
+            "VOICETAP_OPEN_FILES": str(open_files()),
             "VOICETAP_LOG_BYTES": "0" if self.is_container else str(LOG_BYTES),
         }
         failpoints = {name: environ[name] for name in (failpoint.VARIABLE,) if name in environ}
@@ -171,6 +176,12 @@ class BundleLayout:
                 yield f"{link.name}-*" if link.per else link.name
         for name in (*self.runs, self.watchdog_name):
             yield from (f"{links.HEARTBEAT.name}-{name}", f"{links.HEARTBEAT.name}-{name}-[0-9]*")
+
+
+def open_files() -> int:
+    """The number of descriptors that supervisord may open: all it may ask for, where that is less than its default."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
 
 
 def watchdog_file_path(runtime_dir: Path | str, watchdog_name: str) -> Path:

@@ -1,11 +1,14 @@
 """Liveness of the programs, as a pure state machine: supervisord's list and heartbeats in, kills and restarts out.
 
+A program that hangs is aborted first, so that its faulthandler writes where it hangs, and killed ABORT_S later.
+
 A program is monitored from the moment it is listed, with a startup timeout, and not from its first heartbeat: one that
 hung before the watchdog started is found too. A program that was killed before its first heartbeat gets twice the
 timeout next time, so that a slow machine comes up in the end. After a step that was itself late every program gets
-a new timeout: heartbeats may have been missed while the watchdog was stopped.
+a new timeout, and no job is past its deadline before that: the heartbeats read next may be older than the pause.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +17,7 @@ from voicetap.errors import EX_CONFIG
 from voicetap.messages import ServiceState
 
 LATE_S = 0.5  # after a longer pause between two steps the watchdog itself was stopped
+ABORT_S = 0.3  # for the traceback of every thread; a program stopped by a signal cannot write one
 KILL_AGAIN_S = 1.0
 FLAPPING_RESTARTS = 5  # more than these within FLAPPING_S are reported as an error; restarts continue all the same
 FLAPPING_S = 60.0
@@ -62,10 +66,18 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Kill:
+class Abort:
     name: str
-    pid: int  # a successor with another pid must not be killed
+    pid: int  # a successor with another pid must not be aborted
     reason: str
+
+
+@dataclass(frozen=True)
+class Kill:
+    """After an Abort without effect."""
+
+    name: str
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class PublishStatus:
 
 
 LivenessEvent = ProcessList | HeartbeatReceived | Tick
-LivenessAction = Kill | Start | PublishStatus
+LivenessAction = Abort | Kill | Start | PublishStatus
 
 
 @dataclass
@@ -98,8 +110,8 @@ class _ProgramState:
     startup_factor: int = 1  # of the startup timeout
     heartbeat_deadline_s: float = 0.0
     job_deadline_s: float = 0.0
+    kill_s: float | None = None  # when it is killed, once it was aborted
     last_heartbeat_s: float = 0.0  # of any process of this program; at first, when it was listed
-    reported_pid: int = 0  # whose kill has been published
     restarts_s: deque[float] = field(default_factory=lambda: deque(maxlen=100))
 
     @property
@@ -119,6 +131,7 @@ class LivenessMonitor:
         self._give_up_s = give_up_s
         self._programs: dict[str, _ProgramState] = {}
         self._last_step_s: float | None = None
+        self._jobs_judged_from_s = 0.0
 
     def step(self, event: LivenessEvent, now_s: float) -> list[LivenessAction]:
         """The actions that `event` requires, in order."""
@@ -132,13 +145,20 @@ class LivenessMonitor:
             return []
         return [action for name, program in self._programs.items() for action in self._check(name, program, now_s)]
 
+    def wait_s(self, now_s: float) -> float:
+        """Until a program that was aborted is killed; infinite without one."""
+        due_s = [each.kill_s for each in self._programs.values() if each.is_monitored and each.kill_s is not None]
+        return max(0.0, min(due_s, default=math.inf) - now_s)
+
     def is_ready(self) -> bool:
         """Whether every program that can run has reported that it is ready."""
         return bool(self._programs) and all(each.is_ready or each.is_misconfigured for each in self._programs.values())
 
     def is_healthy(self, now_s: float) -> bool:
         """Whether no heartbeat is overdue, and every program can be restarted."""
-        overdue = any(each.heartbeat_deadline_s < now_s for each in self._programs.values() if each.is_monitored)
+        overdue = any(
+            each.heartbeat_deadline_s < now_s or each.kill_s for each in self._programs.values() if each.is_monitored
+        )
         return not overdue and not self.lost(now_s)
 
     def lost(self, now_s: float) -> list[str]:
@@ -156,8 +176,9 @@ class LivenessMonitor:
         return {name: count for name, count in counts.items() if count > FLAPPING_RESTARTS}
 
     def _reset_timeouts(self, now_s: float) -> None:
+        self._jobs_judged_from_s = now_s + self._heartbeat_timeout_s
         for program in self._programs.values():
-            program.heartbeat_deadline_s = max(program.heartbeat_deadline_s, now_s + self._heartbeat_timeout_s)
+            program.heartbeat_deadline_s = max(program.heartbeat_deadline_s, self._jobs_judged_from_s)
             program.last_heartbeat_s = now_s
             program.job_deadline_s = 0.0  # until its next heartbeat
 
@@ -176,6 +197,7 @@ class LivenessMonitor:
     def _on_start(self, program: _ProgramState, info: ProcessInfo, now_s: float) -> list[LivenessAction]:
         is_restart = program.pid != 0
         program.pid, program.is_misconfigured, program.job_deadline_s = info.pid, False, 0.0
+        program.kill_s = None
         program.has_heartbeat = program.is_ready = False
         startup_s = program.startup_factor * self._startup_timeout_s - info.age_s
         program.heartbeat_deadline_s = now_s + max(self._heartbeat_timeout_s, startup_s)
@@ -200,16 +222,21 @@ class LivenessMonitor:
     def _check(self, name: str, program: _ProgramState, now_s: float) -> list[LivenessAction]:
         if not program.is_monitored:
             return []
+        if program.kill_s is not None:
+            return self._kill(name, program, now_s)
         if now_s > program.heartbeat_deadline_s:
             reason = "no heartbeat in time"
-        elif program.job_deadline_s and now_s > program.job_deadline_s:
+        elif program.job_deadline_s and now_s > max(program.job_deadline_s, self._jobs_judged_from_s):
             reason = "its job is past its deadline"
         else:
             return []
-        program.heartbeat_deadline_s, program.job_deadline_s = now_s + KILL_AGAIN_S, 0.0
-        actions: list[LivenessAction] = [Kill(name, program.pid, reason)]
-        if program.reported_pid != program.pid:
-            program.reported_pid = program.pid
-            program.startup_factor = 1 if program.has_heartbeat else min(2 * program.startup_factor, MAX_STARTUP_FACTOR)
-            actions.append(PublishStatus(name, Incident.KILLED, reason))
-        return actions
+        program.kill_s = now_s + ABORT_S
+        program.startup_factor = 1 if program.has_heartbeat else min(2 * program.startup_factor, MAX_STARTUP_FACTOR)
+        return [Abort(name, program.pid, reason), PublishStatus(name, Incident.KILLED, reason)]
+
+    def _kill(self, name: str, program: _ProgramState, now_s: float) -> list[LivenessAction]:
+        """Also a program that beats again: SIGABRT stays pending while a process is stopped."""
+        if now_s < program.kill_s:
+            return []
+        program.kill_s = now_s + KILL_AGAIN_S
+        return [Kill(name, program.pid)]

@@ -1,6 +1,7 @@
 """The orderly stop of a bundle: what was captured until then is committed before supervisord is stopped."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from .supervisord_rpc import UNREACHABLE, SupervisordClient
 
 # Whose results a program still has to handle when all are stopped at once.
 UPSTREAM = {"transcribe": ("vad",), "journal": ("vad", "transcribe")}
+log = logging.getLogger("supervise")
+
 POLL_S = 0.02  # while supervisord starts or stops its programs
 
 
@@ -46,8 +49,7 @@ class BundleShutdown:
             shutdown.mark_container_stopping(self._layout.runtime_dir, self._layout.runs[0])
             self._settle()
         if "capture" in self._layout.runs:
-            runtime_dir.prepare(str(self._layout.runtime_dir))  # it may have been removed
-            shutdown.mark_stopping(self._layout.runtime_dir, is_whole=not self._layout.is_container)
+            self._mark_stopping()
         if self._layout.is_container:
             self._await_upstream()
         else:
@@ -66,6 +68,13 @@ class BundleShutdown:
     def _deadline_s(self, started_s: float) -> float:
         """A container counts from now: it may have waited for others, within its own grace period."""
         return (time.monotonic() if self._layout.is_container else started_s) + shutdown.SUPERVISE_STOP_S
+
+    def _mark_stopping(self) -> None:
+        runtime_dir.prepare(str(self._layout.runtime_dir))  # it may have been removed
+        try:
+            shutdown.mark_stopping(self._layout.runtime_dir, is_whole=not self._layout.is_container)
+        except OSError as error:  # a full disk: the programs stop without it, and their state is kept
+            log.error("%s: %s: stopping without a drain", self._layout.runtime_dir, error.strerror)
 
     def _wake(self) -> bool:
         """False when supervisord is frozen: every further call would time out too."""

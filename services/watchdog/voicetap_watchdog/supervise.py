@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from enum import Enum, auto
 from pathlib import Path
@@ -24,13 +25,16 @@ from voicetap.service import logs, restart_backoff, shutdown
 from voicetap.service.locks import Lock
 
 from .layout import BundleLayout
+from .liveness import ABORT_S
 from .shutdown import POLL_S, BundleShutdown
 from .supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
 from .watchdog_file import ExitMonitor, WatchdogFileReader
 
 TICK_S = 0.5
 LIST_S = 2.0  # between two requests for supervisord's list, when nothing happens
+LATE_S = 4.0  # a longer turn: it waits TICK_S, and TIMEOUT_S for an answer of supervisord
 FROZEN_S = 6.0  # a supervisord that answers nothing for this long is killed and restarted
+MAX_FAILED_STARTS = 3
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 log = logging.getLogger("supervise")
@@ -75,6 +79,7 @@ class SupervisordParent:
         self._watchdog_exit = ExitMonitor()
         self._stop_signals = 0
         self._starts_s: list[float] = []
+        self._failed_starts = 0  # of supervisord, in succession
         self._child: subprocess.Popen | None = None
 
     @property
@@ -84,12 +89,16 @@ class SupervisordParent:
         return is_committed or self._stop_signals > 1 or not self._lock.is_in_place()
 
     def run(self) -> StopReason:
-        """Returns after an orderly stop."""
+        """Returns after an orderly stop. Raises Unavailable when supervisord does not start."""
+        with tempfile.TemporaryFile() as self._stderr:
+            return self._run()
+
+    def _run(self) -> StopReason:
         while not (reason := self._stop_reason()):
             self._start()
             self._monitor()
             if not self._stop_reason():
-                log.error("supervisord died: restarting it")
+                self._on_death()
         BundleShutdown(
             self._layout, self._supervisord, self._child, self._wait, is_urgent=lambda: self._stop_signals > 1
         ).run()
@@ -111,17 +120,39 @@ class SupervisordParent:
         self._starts_s = [*self._starts_s[-9:], time.monotonic()]
         self._reset_watchdog_timeout()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "voicetap_watchdog.supervisord_main", "-c", str(deploy_dir() / "supervisord.conf")],
+            [sys.executable, "-m", "voicetap_watchdog.supervisord_main", str(deploy_dir() / "supervisord.conf")],
             env=self._layout.environment(os.environ, sys.executable),
             process_group=0,  # a terminal's Ctrl-C reaches this process alone, which stops the others in order
             stdin=subprocess.DEVNULL,
             stdout=None if self._layout.is_container else subprocess.DEVNULL,
+            stderr=self._stderr,
         )
+
+    def _on_death(self) -> None:
+        """Raises Unavailable when it ended itself at each of the last starts."""
+        reason = self._last_error()
+        log.error("supervisord died: restarting it%s", f" ({reason})" if reason else "")
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise Unavailable(f"supervisord does not start: {reason or f'exit status {self._child.returncode}'}")
+
+    def _last_error(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").split("\n")
+        self._stderr.seek(0)
+        self._stderr.truncate()
+        return next((line for line in reversed(lines) if line.strip() and not line.startswith("For help")), "")
 
     def _monitor(self) -> None:
         """Until supervisord has exited or there is a reason to stop."""
-        answered_s, list_s = time.monotonic(), 0.0
+        turn_s = answered_s = time.monotonic()
+        list_s, has_answered = 0.0, False
         while self._child.poll() is None and not self._stop_reason():
+            pause_s, turn_s = time.monotonic() - turn_s, time.monotonic()
+            if pause_s > LATE_S:  # this process was stopped, and perhaps supervisord too
+                answered_s = turn_s
+            elif turn_s - answered_s > FROZEN_S:
+                log.error("supervisord does not answer: killing it")
+                self._child.kill()
             is_stale, has_exited = self._watchdog_file.is_stale(time.monotonic()), self._watchdog_exit.has_exited()
             with contextlib.suppress(*UNREACHABLE):
                 if has_exited:
@@ -129,15 +160,14 @@ class SupervisordParent:
                     self._supervisord.wake()
                 if is_stale or has_exited or time.monotonic() >= list_s:
                     processes = self._supervisord.processes()
-                    answered_s = time.monotonic()
+                    answered_s, has_answered = time.monotonic(), True
                     # the first turn of its loop would sleep a second before it starts anything
                     is_starting = any(process.state == "STOPPED" for process in processes)
                     list_s = answered_s + (0 if is_starting else LIST_S)
                     self._check_watchdog(processes, is_stale)
-            if time.monotonic() - answered_s > FROZEN_S:
-                log.error("supervisord does not answer: killing it")
-                self._child.kill()
             self._wait(TICK_S if time.monotonic() < list_s else POLL_S)
+        is_failure = not has_answered and (self._child.returncode or 0) > 0  # not by a signal
+        self._failed_starts = self._failed_starts + 1 if is_failure else 0
 
     def _check_watchdog(self, processes: tuple[SupervisedProcess, ...], is_stale: bool) -> None:
         for process in (process for process in processes if process.name == "watchdog" and process.pid):
@@ -145,7 +175,9 @@ class SupervisordParent:
             if is_stale:
                 log.error("the watchdog hangs: killing it")
                 self._reset_watchdog_timeout()
-                self._supervisord.signal(process, "KILL")
+                self._watchdog_exit.send(signal.SIGABRT)
+                self._wait(ABORT_S)  # until it has exited; one that is stopped by a signal does not
+                self._watchdog_exit.send(signal.SIGKILL)
 
     def _reset_watchdog_timeout(self) -> None:
         """Before the watchdog starts, which its restart back-off may delay."""

@@ -6,6 +6,7 @@ to a second; see supervisord_rpc.py for how it is woken.
 
 import os
 import signal
+import sys
 import time
 
 from voicetap.service.launch import die_with_parent
@@ -33,7 +34,13 @@ def main() -> None:
     from supervisor import process, supervisord
 
     process.time = MonotonicClock()
-    supervisord.main()
+    supervisord.main(["-c", _literal(sys.argv[1])])
+
+
+def _literal(path: str) -> str:
+    """The same file by a path without special characters: supervisord takes its directory for a glob pattern."""
+    directory, name = os.path.split(path)
+    return f"/proc/self/fd/{os.open(directory, os.O_PATH | os.O_DIRECTORY)}/{name}"
 
 
 if __name__ == "__main__":

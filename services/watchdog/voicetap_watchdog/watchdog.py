@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
 import time
 
@@ -15,6 +16,7 @@ from voicetap.service.node import Node
 
 from .layout import watchdog_file_path
 from .liveness import (
+    Abort,
     HeartbeatReceived,
     Incident,
     Kill,
@@ -31,6 +33,9 @@ from .watchdog_file import WatchdogFileWriter
 
 POLL_S = 2.0  # of supervisord's list, when nothing happens
 RETRY_S = 0.05
+TICK_S = 0.25
+
+_SIGNALS = {Abort: signal.SIGABRT, Kill: signal.SIGKILL}
 
 log = logging.getLogger("watchdog")
 
@@ -66,6 +71,10 @@ class Watchdog:
 
     def poll_soon(self) -> None:
         self._next_poll_s = 0.0
+
+    def wait_s(self) -> float:
+        """Until the next kill is due; at most TICK_S."""
+        return min(TICK_S, self._monitor.wait_s(time.monotonic()))
 
     def poll(self, readable: set[int]) -> None:
         """Updates the list when it is due; first wakes supervisord when a program has exited."""
@@ -126,13 +135,14 @@ class Watchdog:
             except UNREACHABLE as error:
                 log.warning("%s: %s", action, error)
 
-    def _call(self, action: Kill | Start) -> None:
-        process = self._processes[action.name]
+    def _call(self, action: Abort | Kill | Start) -> None:
         if isinstance(action, Start):
-            self._supervisord.start(process)
-        elif process.pid == action.pid:
-            self._supervisord.signal(process, "KILL")
-            failpoint("watchdog.killed")
+            self._supervisord.start(self._processes[action.name])
+        elif action.pid in self._pidfds:  # never its successor
+            with contextlib.suppress(ProcessLookupError):  # it has exited, and its pidfd is readable
+                signal.pidfd_send_signal(self._pidfds[action.pid], _SIGNALS[type(action)])
+            if isinstance(action, Kill):
+                failpoint("watchdog.killed")
         self.poll_soon()
 
     def _update(self, processes: tuple[SupervisedProcess, ...]) -> None:

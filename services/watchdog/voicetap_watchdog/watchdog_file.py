@@ -6,6 +6,7 @@ itself stopped leads to the kill of a watchdog that works.
 
 import os
 import select
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -86,6 +87,12 @@ class ExitMonitor:
         if has_exited := bool(self.fds) and bool(select.select(self.fds, [], [], 0)[0]):
             self._close()
         return has_exited
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, and never to its successor."""
+        for fd in self.fds:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, number)
 
     def _close(self) -> None:
         for fd in self.fds:

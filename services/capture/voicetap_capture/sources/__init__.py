@@ -19,7 +19,7 @@ class AudioSource(Protocol):
     """Delivers s16le mono 16 kHz audio. `state` is a SourceStatus (live, lost or ended); `detail` explains it.
 
     `note` says what is used of a source that works, such as one of its channels. `jump` is that of the audio which the
-    last `read` returned; None if it follows what was read before.
+    last `read` returned; None if it follows what was read before. `is_starting`: whether it works is not known yet.
 
     `live`: audio that is not read in time is lost. Otherwise it waits, and a restarted capture resumes where the last
     process stopped. `realtime`: read at real-time speed although it could be read faster.
@@ -30,6 +30,7 @@ class AudioSource(Protocol):
     state: str
     detail: str
     note: str
+    is_starting: bool
     jump: Jump | None
 
     def read(self, max_bytes: int) -> bytes:
@@ -49,12 +50,17 @@ def open_source(spec: SourceSpec, settings: CaptureSettings, position: int) -> A
 
         return FileSource(spec.argument, position, realtime, settings.channel)
     if spec.kind == "raw":
+        from .pcm import RawFormat
         from .raw import open_raw
 
-        return open_raw(spec.argument, position, realtime)
+        format_ = RawFormat(settings.raw_rate_hz, settings.raw_channels, settings.raw_encoding, settings.channel)
+        return open_raw(spec.argument, position, realtime, format_)
     from .live_device import LiveDevice
     from .microphone import Microphone
 
     return LiveDevice(
-        lambda: Microphone(spec.argument, settings.channel), settings.device_timeout_s, settings.retry_max_s
+        lambda: Microphone(spec.argument, settings.channel),
+        settings.device_timeout_s,
+        settings.retry_max_s,
+        spec.argument,
     )

@@ -26,6 +26,7 @@ class FileSource:
 
     live = False
     detail = ""
+    is_starting = False
 
     def __init__(self, path: str, position: int, realtime: bool, channel: int = MIX):
         self.state = SourceStatus.LIVE
@@ -83,10 +84,9 @@ class FileSource:
         if not self._container.streams.audio:
             raise ConfigError(f"{path}: it has no audio stream")
         stream = self._container.streams.audio[0]
-        if channel >= stream.codec_context.channels:
-            raise ConfigError(
-                f"{path}: it has {stream.codec_context.channels} channels, and capture.channel is {channel}"
-            )
+        channels = stream.codec_context.channels
+        if 1 < channels <= channel:
+            raise ConfigError(f"{path}: it has {channels} channels, and capture.channel is {channel}")
         return stream
 
     def _positioned(self, channel: int) -> Iterator[tuple[Jump, bytes]]:

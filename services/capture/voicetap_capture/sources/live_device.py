@@ -1,4 +1,7 @@
-"""A recording device as a live source: closed when it fails or falls silent, and reopened until it is back."""
+"""A recording device as a live source: closed when it fails or falls silent, and reopened until it is back.
+
+It is opened in another thread, and then used by the work loop alone.
+"""
 
 import logging
 import time
@@ -7,11 +10,16 @@ from typing import Protocol
 
 from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, SourceStatus
 
+from .opening import Opening
+
 POLL_S = 0.002  # between two polls for a block that is overdue
 EARLY_S = 0.0002  # expect the next block this early, or one late block shifts the schedule for good
 QUICK_RETRIES_S = 10.0  # most devices are back within this: a replugged cable, a restarted sound server
 QUICK_WAIT_S = 0.15
 FIRST_WAIT_S = 0.25  # after the quick retries
+OPENING_POLL_S = 0.01
+OPENING_S = 5.0  # most devices are open after 0.1 s; from here on it is published that this one is waited for
+ABANDON_S = 0.2  # at the end, for a device that is being opened
 _FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 log = logging.getLogger("capture")
@@ -66,15 +74,20 @@ class LiveDevice:
         open_device: Callable[[], RecordingDevice],
         device_timeout_s: float,
         retry_max_s: float,
+        name: str = "",
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.state = SourceStatus.LIVE  # until the first try fails: a start is not a loss
+        self.state = SourceStatus.LIVE  # until the first try fails, or takes long: a start is not a loss
         self.detail = ""
         self._open_device = open_device
         self._device_timeout_s = device_timeout_s
         self._backoff = ReopenBackoff(retry_max_s)
         self._clock = clock
+        self._name = name
         self._device: RecordingDevice | None = None
+        self._opening: Opening[RecordingDevice] | None = None
+        self._opening_since_s = 0.0
+        self._has_tried = False  # to open it, and how that ended is known
         self._has_delivered = False  # since it was opened
         self._retry_at_s = 0.0
         self._received_s = 0.0
@@ -84,8 +97,15 @@ class LiveDevice:
     def note(self) -> str:
         return self._device.note if self._device else ""
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether the device is being opened for the first time, and not yet for long."""
+        return not self._has_tried
+
     def close(self) -> None:
-        device, self._device = self._device, None
+        if self._opening:
+            self._opening.abandon(ABANDON_S)
+        device, self._device, self._opening = self._device, None, None
         if device:
             device.close()
 
@@ -93,8 +113,7 @@ class LiveDevice:
         """All there is, whatever `max_bytes`: audio left in a device is soon overwritten."""
         now_s = self._clock()
         if not self._device:
-            if now_s >= self._retry_at_s:
-                self._try_to_open(now_s)
+            self._open(now_s)
             return b""
         try:
             pcm = self._device.read()
@@ -112,6 +131,8 @@ class LiveDevice:
 
     def wait_s(self) -> float:
         now_s = self._clock()
+        if self._opening:
+            return OPENING_POLL_S
         if not self._device:
             return max(0.0, self._retry_at_s - now_s)
         return max(0.0, self._due_s - now_s)
@@ -123,12 +144,23 @@ class LiveDevice:
         elif self._due_s <= now_s:
             self._due_s = now_s + POLL_S
 
-    def _try_to_open(self, now_s: float) -> None:
+    def _open(self, now_s: float) -> None:
+        if not self._opening:
+            if now_s < self._retry_at_s:
+                return
+            self._opening, self._opening_since_s = Opening(self._open_device), now_s
         try:
-            self._device = self._open_device()
-            self._received_s = self._clock()
+            device = self._opening.poll()
         except OSError as error:
+            self._opening, self._has_tried = None, True
             self._retry_later(str(error))
+            return
+        if device:
+            self._device, self._opening, self._has_tried = device, None, True
+            self._received_s = self._clock()
+        elif now_s - self._opening_since_s > OPENING_S:
+            self._has_tried = True
+            self._set_lost(f"waiting for {self._name or 'the default microphone'} to open")
 
     def _on_audio(self) -> None:
         if not self._has_delivered:
@@ -151,7 +183,12 @@ class LiveDevice:
         return rest
 
     def _retry_later(self, detail: str) -> None:
-        if (self.state, self.detail) != (SourceStatus.LOST, detail):
-            log.warning("%s; trying again until it is there", detail)
-        self.state, self.detail = SourceStatus.LOST, detail
+        self._set_lost(f"{detail}; trying again until it is there", detail)
         self._retry_at_s = self._clock() + self._backoff.next_wait_s()
+
+    def _set_lost(self, line: str, detail: str = "") -> None:
+        """Logs the line once."""
+        lost = (SourceStatus.LOST, detail or line)
+        if (self.state, self.detail) != lost:
+            log.warning("%s", line)
+        self.state, self.detail = lost

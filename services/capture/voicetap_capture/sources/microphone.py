@@ -1,7 +1,8 @@
 """Input devices by PyAudio: lists them, and records from one as 16 kHz mono. The only file that imports PyAudio.
 
-Everything runs on one thread and nothing waits: a blocking read on a stopped sound server never returns,
-and closing a stream that another thread reads from crashes the process half of the time (measured).
+Never two threads at a time, and once a device is open nothing waits: a blocking read on a stopped sound server never
+returns, and closing a stream that another thread reads from crashes the process half of the time (measured). Opening
+waits for the sound server: see `opening`.
 """
 
 import time

@@ -1,7 +1,7 @@
 """The interface of a speech recogniser, and its selection by name among the entry points `voicetap.engines`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from voicetap.settings import Settings
 
 GROUP = "voicetap.engines"
 PREFERRED, FALLBACK = "faster-whisper", "pocketsphinx"  # what `auto` tries, in this order
+FALLBACK_MODEL = "tiny.en"  # of the preferred engine; it comes with the installation
 
 Progress = Callable[[str], None]
 
@@ -36,7 +37,8 @@ def _never() -> bool:
 class Options:
     """Options of one decode, beside the settings."""
 
-    previous_text: str = ""  # a prompt: the end of the utterance before
+    speech: bytes = b""  # as in Job: a bit per frame of 32 ms; empty: not known
+    last_language: str = ""  # the last one of this source that was detected surely
     is_interim: bool = False  # the result is soon replaced: speed matters more than accuracy
     is_preempted: Callable[[], bool] = _never
 
@@ -60,10 +62,11 @@ class Result:
 
 
 class Engine(Protocol):
-    """All methods are called from one thread; `load` and `close` once each."""
+    """`load` and `close` are called once each. No two methods are called at the same time."""
 
     name: str
     model: str  # name for transcripts; set by `load`
+    # `origin: str` is optional: where the model came from, for status. Set by `load`
 
     def load(self, settings: Settings, progress: Progress) -> None:
         """Prepares for `transcribe`. Calls `progress` with one line whenever a long wait has news.
@@ -107,13 +110,24 @@ def load(settings: Settings, progress: Progress) -> tuple[Engine, str]:
         return _load_fallback(settings, progress, error)
 
 
+def load_preferred(settings: Settings, progress: Progress) -> Engine:
+    """The engine that `auto` prefers. Raises as `Engine.load`."""
+    engine = create(PREFERRED)
+    engine.load(settings, progress)
+    return engine
+
+
 def _load_fallback(settings: Settings, progress: Progress, cause: Exception) -> tuple[Engine, str]:
-    engine = create(FALLBACK)
-    try:
-        engine.load(settings, progress)
-    except ConfigError:  # the fallback does not support these settings, such as the language: wait for the preferred
-        raise cause from None
-    return engine, f"{cause}; using {FALLBACK}, which makes more mistakes"
+    """The first fallback that supports the settings, such as the language. Raises `cause` if there is none."""
+    small = replace(settings, transcribe=replace(settings.transcribe, model=FALLBACK_MODEL, offline=True))
+    for name, its_settings in ((PREFERRED, small), (FALLBACK, settings)):
+        try:
+            engine = create(name)  # pocketsphinx has no package for every Python
+            engine.load(its_settings, progress)
+        except ConfigError:
+            continue
+        return engine, f"{cause}; using {engine.name} {engine.model} meanwhile, which makes more mistakes"
+    raise cause from None
 
 
 def _listed(names: dict, name: str) -> str:

@@ -1,40 +1,35 @@
-"""Whisper's decoding without the model: search with fallback, window sizes, and audio longer than one window.
+"""Whisper's decoding without the model: searches, windows, the rule that decodes again, and audio longer than a window.
 
-Whisper was trained on windows of 30 s. A short utterance is padded with silence, which costs as much as speech. Stock
-weights decode shorter windows wrongly; weights trained for them declare it in `voicetap.json` in their directory:
-{"short_windows": true}.
+Whisper was trained on windows of 30 s, and a short utterance is padded with silence, which costs as much as speech.
+Published weights decode shorter windows as well, given enough silence behind the speech, except where they end too
+early; that shows, and then the full window is decoded. `windows` has what each model needs.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import ceil
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from voicetap.errors import ConfigError
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, Word
 
 from ..hallucination_filter import (
-    MAX_COMPRESSION_RATIO,
+    DOUBTFUL_NO_SPEECH_PROB,
     NO_SPEECH_LOGPROB,
     NO_SPEECH_PROB,
-    compression_ratio,
-    loop_start,
+    is_fluent,
+    is_repetitive,
 )
 from .base import Result
+from .windows import FRAMES_PER_S, FULL_FRAMES
 
 CONFIDENT_LOGPROB = -0.6  # from here on greedy search nearly always finds the words of beam search
 DOUBTFUL_LOGPROB = -1.0
 FALLBACK_TEMPERATURE = 0.4  # one retry; Whisper's own six temperatures make noise six times as expensive
 
-DECLARATION = "voicetap.json"
-FRAMES_PER_S = 100  # mel frames
-FULL_FRAMES = 30 * FRAMES_PER_S
-# Few window sizes, as each has a cost of its own. 160 must not occur: CTranslate2 takes it for encoded audio.
-STEP_FRAMES = 100
-MARGIN_FRAMES = 64  # silence at the end; without it tuned weights continue the text
+UNCOVERED_S = 0.7  # speech without words for this long: the search ended early
+WORD_MARGIN_S = 0.3  # of a word's times, which are no more accurate
+VAD_FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,15 @@ class Candidate:
     text: str
     avg_logprob: float
     no_speech_prob: float
+    audio_s: float = 0.0
 
     @property
     def is_loop(self) -> bool:
-        return loop_start(self.text.split()) is not None or compression_ratio(self.text) > MAX_COMPRESSION_RATIO
+        return is_repetitive(self.text) and not is_fluent(self.text, self.audio_s)
+
+    @property
+    def is_silence(self) -> bool:
+        return self.no_speech_prob > NO_SPEECH_PROB and self.avg_logprob < NO_SPEECH_LOGPROB
 
     @property
     def is_confident(self) -> bool:
@@ -56,68 +56,105 @@ class Candidate:
 
     @property
     def is_doubtful(self) -> bool:
-        is_silence = self.no_speech_prob > NO_SPEECH_PROB and self.avg_logprob < NO_SPEECH_LOGPROB
-        return self.is_loop or self.avg_logprob < DOUBTFUL_LOGPROB and not is_silence
+        return self.is_loop or self.avg_logprob < DOUBTFUL_LOGPROB and not self.is_silence
 
 
 class Generate(Protocol):
-    def __call__(self, *, beam_size: int, temperature: float, with_previous: bool) -> Candidate:
-        """One search; `with_previous`: prompted with the previous text."""
+    def __call__(self, *, beam_size: int, temperature: float) -> Candidate:
+        """One search."""
 
 
-def search(generate: Generate, beam_size: int) -> Candidate:
-    """Greedy search, then beam search unless that was confident, then sampling if the last was doubtful.
+def search(generate: Generate, beam_size: int, *, greedy_first: bool) -> Candidate:
+    """Beam search, then sampling if that was doubtful.
 
-    As accurate as beam search wherever that finds something else, at the cost of greedy search elsewhere.
+    `greedy_first`: greedy search before it, which is enough where it is confident: cheaper, and one or two words in a
+    hundred worse with published weights.
     """
     candidates = []
-    for candidate in _candidates(generate, beam_size):
+    for candidate in _candidates(generate, beam_size, greedy_first):
         candidates.append(candidate)
         if candidate.is_confident:
             return candidate
     return max(candidates, key=lambda candidate: (not candidate.is_loop, candidate.avg_logprob))
 
 
-def _candidates(generate: Generate, beam_size: int) -> Iterator[Candidate]:
-    yield (candidate := generate(beam_size=1, temperature=0.0, with_previous=True))
+def _candidates(generate: Generate, beam_size: int, greedy_first: bool) -> Iterator[Candidate]:
+    if greedy_first or beam_size == 1:
+        yield (candidate := generate(beam_size=1, temperature=0.0))
     if beam_size > 1:
-        yield (candidate := generate(beam_size=beam_size, temperature=0.0, with_previous=True))
-    if candidate.is_doubtful:  # possibly because of the prompt, so without it
-        yield generate(beam_size=1, temperature=FALLBACK_TEMPERATURE, with_previous=False)
+        yield (candidate := generate(beam_size=beam_size, temperature=0.0))
+    if candidate.is_doubtful:
+        yield generate(beam_size=1, temperature=FALLBACK_TEMPERATURE)
 
 
-def window_frames(frames: int) -> int:
-    """The size of the short window for this many frames of audio."""
-    steps = ceil((frames + MARGIN_FRAMES) / STEP_FRAMES)
-    return min(FULL_FRAMES, max(2, steps) * STEP_FRAMES)
+@dataclass(frozen=True)
+class Decoded:
+    """The text of one window, and its words with times from the window's first sample."""
+
+    best: Candidate
+    words: tuple[Word, ...]
+    language: str = ""
+    language_probability: float = 0.0
 
 
-def pad(features: np.ndarray, frames: int) -> np.ndarray:
-    """Features of shape (mels, n) as (1, mels, frames), cut or padded with zeros as in faster-whisper."""
-    window = np.zeros((1, features.shape[0], frames), np.float32)
-    window[0, :, : features.shape[1]] = features[:, :frames]
-    return window
+def is_incomplete(decoded: Decoded, speech: bytes, audio_s: float, again_below: float) -> bool:
+    """Whether a short window's text is to be compared with that of the full window."""
+    best = decoded.best
+    is_doubtful = best.avg_logprob < again_below or best.no_speech_prob > DOUBTFUL_NO_SPEECH_PROB
+    if best.is_loop or (is_doubtful and not best.is_silence):
+        return True
+    return uncovered_s(decoded.words, speech, audio_s) >= UNCOVERED_S
 
 
-def declares_short_windows(directory: Path) -> bool:
-    """Whether the weights in `directory` declare that they support short windows. Raises ConfigError."""
-    path = directory / DECLARATION
-    if not path.is_file():
-        return False
-    try:
-        return json.loads(path.read_text())["short_windows"] is True
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ConfigError(f'{path} cannot be used: it should say {{"short_windows": true}}') from error
+def better(short: Decoded, full: Decoded, speech: bytes, audio_s: float) -> Decoded:
+    """The one without repetition; else the one with more of the speech under its words; else the full window's.
+
+    Not the more certain one: a short window is surest of itself where it ends early. Where both repeat themselves, it
+    is the one with more doubt that there is speech: babble makes both repeat something, speech hardly ever.
+    """
+    repetitive = [is_repetitive(decoded.best.text) for decoded in (short, full)]
+    if all(repetitive):
+        return max(short, full, key=lambda decoded: decoded.best.no_speech_prob)
+    if any(repetitive):
+        return full if repetitive[0] else short
+    gaps_s = [uncovered_s(decoded.words, speech, audio_s) for decoded in (short, full)]
+    if max(gaps_s) >= UNCOVERED_S:
+        return short if gaps_s[0] < gaps_s[1] else full
+    return full
 
 
-def transcribe_windows(features: np.ndarray, transcribe: Callable[[np.ndarray], Result]) -> Result:
-    """The result for audio of any length, which nearly always is one window."""
+def uncovered_s(words: tuple[Word, ...], speech: bytes, audio_s: float) -> float:
+    """The most speech between two words, before the first or after the last.
+
+    `speech` is that of Job: a bit per VAD frame. Empty, there is no speech to cover.
+    """
+    bits = np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")
+    starts_s = np.flatnonzero(bits) * VAD_FRAME_S
+    most, end_s = 0, 0.0
+    for next_s, next_end_s in [*((word.start_s, word.end_s) for word in words), (audio_s, audio_s)]:
+        begin_s = end_s + WORD_MARGIN_S if end_s else 0.0
+        until_s = next_s - WORD_MARGIN_S if next_s < audio_s else audio_s
+        most = max(most, np.count_nonzero((starts_s >= begin_s) & (starts_s + VAD_FRAME_S <= until_s)))
+        end_s = max(end_s, next_end_s)
+    return float(most * VAD_FRAME_S)
+
+
+def transcribe_windows(
+    features: np.ndarray, speech: bytes, transcribe: Callable[[np.ndarray, bytes], Result]
+) -> Result:
+    """The result for audio of any length, which nearly always is one window. `transcribe` gets features and speech."""
     frames, seek, parts = features.shape[1], 0, []
     while seek < frames:
-        part = transcribe(features[:, seek : seek + FULL_FRAMES])
+        part = transcribe(features[:, seek : seek + FULL_FRAMES], _from(speech, seek / FRAMES_PER_S))
         parts.append(_shifted(part, seek / FRAMES_PER_S))
         seek += _decoded_frames(part) if seek + FULL_FRAMES < frames else FULL_FRAMES
     return _joined(parts) if parts else Result()
+
+
+def _from(speech: bytes, start_s: float) -> bytes:
+    """The bits from `start_s` on."""
+    bits = np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")[round(start_s / VAD_FRAME_S) :]
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def _decoded_frames(part: Result) -> int:

@@ -15,17 +15,18 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 from faster_whisper.utils import _MODELS as SIZES
 
-from voicetap.config import nearest
 from voicetap.errors import ConfigError
 from voicetap.messages import Word
 from voicetap.settings import Settings, TranscribeSettings
 
-from .. import malloc_tuning, model_download
+from .. import languages, malloc_tuning, model_download
 from ..hallucination_filter import compression_ratio
-from . import decoding
+from . import decoding, windows
 from .base import ModelUnavailable, Options, Progress, Result
-from .decoding import FRAMES_PER_S, FULL_FRAMES, Candidate
+from .decoding import Candidate, Decoded
+from .windows import FRAMES_PER_S, FULL_FRAMES
 
+MAX_INITIAL_TIMESTAMP = 50  # 1 s, as in Whisper's own code: the first words are no later
 BEST_OF = 5  # samples per search with temperature
 FREE_TOKENS, MAX_TOKENS_PER_S = 30, 30  # more than any speaker says; loops exceed it
 PREPENDED_PUNCTUATION, APPENDED_PUNCTUATION = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # to the next and previous word
@@ -47,19 +48,21 @@ class FasterWhisper:
         for logger in ("faster_whisper", "huggingface_hub", "httpx2"):  # they log each utterance, request and retry
             logging.getLogger(logger).setLevel(logging.ERROR)
         self._settings = settings.transcribe
-        directory = model_download.find_model(self._settings.model, SIZES, self._settings.offline, progress)
-        self.model = Path(directory).name if Path(self._settings.model).is_dir() else self._settings.model
+        found = model_download.find_model(self._settings.model, SIZES, self._settings.offline, progress)
+        self.model = found.directory.name if not found.origin else self._settings.model
+        self.origin = found.origin
         progress(f"loading {self.model}")
-        self._whisper = _open(directory, self._settings)
-        self._language = _language(self._settings, self._whisper)
-        self._suppressed = get_suppressed_tokens(self._tokenizer(self._language or "en"), [-1])
-        self._use_short_windows = False
-        if decoding.declares_short_windows(Path(directory)):
-            self._use_short_windows = self._supports_short_windows()
+        self._whisper = _open(str(found.directory), self._settings)
+        self._languages = _languages(self._settings, self._whisper)
+        self._suppressed = get_suppressed_tokens(self._tokenizer((*self._languages, "en")[0]), [-1])
+        self._plan = windows.plan_of(found.repository, found.directory)
+        if self._plan is windows.DECLARED and not self._supports_short_windows():
+            self._plan = windows.UNKNOWN
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         features = self._features(np.frombuffer(pcm, "<i2"))
-        return decoding.transcribe_windows(features, lambda window: self._transcribe_window(window, options))
+        transcribe = partial(self._transcribe_window, options)
+        return decoding.transcribe_windows(features, options.speech, transcribe)
 
     def close(self) -> None:
         self._whisper.model.unload_model()
@@ -71,35 +74,50 @@ class FasterWhisper:
         features = self._whisper.feature_extractor(samples.astype(np.float32) / 32768)
         return features[:, :-1]  # the last frame is beyond the audio
 
-    def _transcribe_window(self, features: np.ndarray, options: Options) -> Result:
-        """Features of shape (mels, frames), at most FULL_FRAMES. Encodes them once for all that is derived."""
-        frames = features.shape[1]
-        options.check_preempted()
-        size = decoding.window_frames(frames) if self._use_short_windows else FULL_FRAMES
-        encoded = self._whisper.encode(decoding.pad(features, size))
-        options.check_preempted()
-        language, language_probability = self._language_of(encoded)
-        tokenizer = self._tokenizer(language)
-        generate = partial(self._generate, encoded, tokenizer, options.previous_text, frames)
-        best = decoding.search(generate, 1 if options.is_interim else self._settings.beam_size)
-        options.check_preempted()
+    def _transcribe_window(self, options: Options, features: np.ndarray, speech: bytes) -> Result:
+        """Features of shape (mels, frames), at most FULL_FRAMES, and the speech from their beginning on."""
+        plan, frames = self._plan, features.shape[1]
+        size = (plan.interim if options.is_interim else plan.final).frames(frames)
+        decoded = self._decode(features, size, options)
+        if size < FULL_FRAMES and plan.timestamps and not options.is_interim:
+            audio_s = frames / FRAMES_PER_S
+            if decoding.is_incomplete(decoded, speech, audio_s, plan.again_below):
+                decoded = decoding.better(decoded, self._decode(features, FULL_FRAMES, options), speech, audio_s)
+        best = decoded.best
         return Result(
             text=best.text,
-            words=self._words(encoded, tokenizer, best, frames)
-            if self._settings.word_timestamps or options.is_interim
-            else (),
-            language=language,
-            language_probability=language_probability,
+            words=decoded.words if self._settings.word_timestamps or options.is_interim else (),
+            language=decoded.language,
+            language_probability=decoded.language_probability,
             avg_logprob=best.avg_logprob,
             no_speech_prob=best.no_speech_prob,
             compression_ratio=compression_ratio(best.text) if best.text else 0.0,
         )
 
-    def _language_of(self, encoded: ctranslate2.StorageView) -> tuple[str, float]:
-        if self._language or not self._whisper.model.is_multilingual:
-            return self._language or "en", 1.0
-        token, probability = self._whisper.model.detect_language(encoded)[0][0]
-        return token.strip("<|>"), probability
+    def _decode(self, features: np.ndarray, size: int, options: Options) -> Decoded:
+        """Encodes a window of `size` frames once for all that is derived."""
+        frames = features.shape[1]
+        options.check_preempted()
+        encoded = self._whisper.encode(windows.pad(features, size, floor=self._plan.floor))
+        options.check_preempted()
+        language, language_probability = self._language_of(encoded, options.last_language)
+        tokenizer = self._tokenizer(language)
+        generate = partial(self._generate, encoded, tokenizer, frames)
+        beam_size = 1 if options.is_interim else self._settings.beam_size
+        best = decoding.search(generate, beam_size, greedy_first=self._plan.greedy_first)
+        options.check_preempted()
+        words = ()
+        if self._settings.word_timestamps or options.is_interim or options.speech:
+            words = self._words(encoded, tokenizer, best, frames)
+        return Decoded(best, words, language, language_probability)
+
+    def _language_of(self, encoded: ctranslate2.StorageView, last_sure: str) -> tuple[str, float]:
+        if len(self._languages) == 1 or not self._whisper.model.is_multilingual:
+            return (*self._languages, "en")[0], 1.0
+        detected = self._whisper.model.detect_language(encoded)[0]
+        return languages.choose(
+            [(token.strip("<|>"), probability) for token, probability in detected], self._languages, last_sure
+        )
 
     def _tokenizer(self, language: str) -> Tokenizer:
         whisper = self._whisper
@@ -109,14 +127,12 @@ class FasterWhisper:
         self,
         encoded: ctranslate2.StorageView,
         tokenizer: Tokenizer,
-        previous_text: str,
         frames: int,
         *,
         beam_size: int,
         temperature: float,
-        with_previous: bool,
     ) -> Candidate:
-        prompt = self._prompt(tokenizer, previous_text if with_previous else "")
+        prompt = self._prompt(tokenizer)
         sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
         generated = self._whisper.model.generate(
             encoded,
@@ -126,18 +142,20 @@ class FasterWhisper:
             return_scores=True,
             return_no_speech_prob=True,
             suppress_tokens=self._suppressed,
+            max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP,
             **sampling if temperature else {},
         )[0]
-        tokens = generated.sequences_ids[0]
-        avg_logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end token counts too
-        return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob)
+        all_tokens = generated.sequences_ids[0]
+        avg_logprob = generated.scores[0] * len(all_tokens) / (len(all_tokens) + 1)  # the end token counts too
+        tokens = [token for token in all_tokens if token < tokenizer.eot]  # without timestamps
+        return Candidate(tokens, tokenizer.decode(tokens), avg_logprob, generated.no_speech_prob, frames / FRAMES_PER_S)
 
-    def _prompt(self, tokenizer: Tokenizer, previous_text: str) -> list[int]:
-        previous = f"{self._settings.initial_prompt} {previous_text}".strip()
+    def _prompt(self, tokenizer: Tokenizer) -> list[int]:
+        initial = self._settings.initial_prompt.strip()
         return self._whisper.get_prompt(
             tokenizer,
-            tokenizer.encode(f" {previous}") if previous else [],
-            without_timestamps=True,  # vad has cut the audio: timestamp tokens would only cost time
+            tokenizer.encode(f" {initial}") if initial else [],
+            without_timestamps=not self._plan.timestamps,
             hotwords=self._settings.hotwords or None,
         )
 
@@ -167,9 +185,10 @@ class FasterWhisper:
         """Decodes a sample in a full and in a short window and compares the texts: a declaration may be wrong."""
         with files(__package__).joinpath("sample.wav").open("rb") as file, wave.open(file) as sample:
             features = self._features(np.frombuffer(sample.readframes(sample.getnframes()), "<i2"))
-        full = self._transcribe_window(features, Options()).text
-        self._use_short_windows = True
-        short = self._transcribe_window(features, Options()).text
+        full, short = (
+            self._decode(features, window.frames(features.shape[1]), Options()).best.text
+            for window in (windows.UNKNOWN.final, windows.DECLARED.final)
+        )
         if full and full == short:
             return True
         log.warning("%s decodes %r in a short window and %r in a full one: using full ones", self.model, short, full)
@@ -205,12 +224,13 @@ def _compute_type(settings: TranscribeSettings, device: str) -> str:
     return "float16" if device == "cuda" else "int8"
 
 
-def _language(settings: TranscribeSettings, whisper: WhisperModel) -> str | None:
-    supported = whisper.supported_languages
-    if settings.language and settings.language not in supported:
-        hint = nearest(settings.language, supported) if len(supported) > 1 else "; it supports English only"
-        raise ConfigError(f"transcribe.language: {settings.model} does not support {settings.language}{hint}")
-    return settings.language or None
+def _languages(settings: TranscribeSettings, whisper: WhisperModel) -> tuple[str, ...]:
+    wanted, supported = languages.parse(settings.language), whisper.supported_languages
+    for language in wanted:
+        if language not in supported:
+            hint = "" if len(supported) > 1 else "; it supports English only"
+            raise ConfigError(f"transcribe.language: {settings.model} does not support {language}{hint}")
+    return wanted
 
 
 def _line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from voicetap.errors import ConfigError
 from voicetap.messages import Word
 from voicetap.settings import Settings
 
+from .. import languages
 from .base import Options, Progress, Result
 
 FRAME_S = 0.01
@@ -31,10 +32,10 @@ class PocketSphinx:
     model = "en-us"
 
     def load(self, settings: Settings, progress: Progress) -> None:
-        language = settings.transcribe.language
-        if language not in ("", "en"):
+        if "en" not in languages.parse(settings.transcribe.language or "en"):
+            wanted = settings.transcribe.language
             raise ConfigError(
-                f"pocketsphinx supports English only, not {language}: set transcribe.engine = faster-whisper"
+                f"pocketsphinx supports English only, not {wanted}: set transcribe.engine = faster-whisper"
             )
         self._decoder = SphinxDecoder(samprate=16_000, loglevel="FATAL")
         self._search = self._decoder.current_search()
