@@ -22,7 +22,7 @@ from voicetap_vad.segment_store import SegmentStore
 
 FEW_SEEDS = range(1, 21)  # a second: for every change
 MANY_SEEDS = range(21, 301)  # each of witness.SOMETIMES happens in at least 7 of these worlds
-MUTANT_SEEDS = (2, 3, 8, 10, 172, *FEW_SEEDS, *MANY_SEEDS)  # those that catch the mutants first, to save time
+MUTANT_SEEDS = (*FEW_SEEDS, *MANY_SEEDS)  # each mutant is caught by one of the first 20
 BENCH = Path(__file__).parents[1] / "bench/simulate.py"
 
 
