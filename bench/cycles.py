@@ -27,8 +27,8 @@ from rich.table import Table
 from rig.processes import environment, eventually, processes_of
 from voicetap import config, links
 from voicetap.bus import Bus
-from voicetap.messages import ServiceState
 from voicetap.service.launch import NO_TELEMETRY
+from voicetap.vocabulary import ServiceState
 from voicetap_bundle import Bundle
 from voicetap_watchdog.layout import STATE_PATTERNS
 

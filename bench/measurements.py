@@ -12,7 +12,8 @@ import known
 from rig import processes
 from voicetap import links
 from voicetap.bus import Bus
-from voicetap.messages import FRAME_BYTES, Final, Reason, SpeechStopped
+from voicetap.messages import FRAME_BYTES, Final, SpeechStopped
+from voicetap.vocabulary import Reason
 from voicetap_bundle import Bundle
 from voicetap_vad import silero
 

@@ -17,7 +17,8 @@ from rig.sample_messages import final
 from rig.vad import VadPeers, silent, spoken
 from voicetap import Tap, links
 from voicetap.bus import Bus
-from voicetap.messages import Failed, Reason
+from voicetap.messages import Failed
+from voicetap.vocabulary import Reason
 from voicetap_bundle import Bundle
 
 MIB = 1 << 20

@@ -8,7 +8,8 @@ import pytest
 from rig import coded, speech, verification, world
 from rig.collector import TapCollector
 from rig.microphone import VirtualMicrophone
-from voicetap.messages import CutReason, Entry, Final, Gap, Reason, SourceStatus, SpeechStarted, Status
+from voicetap.messages import Entry, Final, Gap, SpeechStarted, Status
+from voicetap.vocabulary import CutReason, Reason, SourceStatus
 from voicetap_bundle import Bundle
 
 DEAD_S = 2.0  # between the kill of the sound server and its restart, at least

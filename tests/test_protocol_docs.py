@@ -11,16 +11,8 @@ import pytest
 from rig.documents import ROOT, table
 from voicetap.codec import UtteranceId, message_types, type_name
 from voicetap.links import LINKS, Pattern, topic_of
-from voicetap.messages import (
-    FRAME_BYTES,
-    PROTOCOL_VERSION,
-    CutReason,
-    HistoryEnd,
-    Purpose,
-    ServiceState,
-    SourceState,
-    Word,
-)
+from voicetap.messages import FRAME_BYTES, PROTOCOL_VERSION, HistoryEnd, SourceState, Word
+from voicetap.vocabulary import CutReason, Purpose, ServiceState
 
 TEXT = (ROOT / "docs/protocol.md").read_text()
 MAPS = {"word": Word, "source_state": SourceState}

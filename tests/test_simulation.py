@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sim import stand_ins, timeline, witness, world
-from voicetap.messages import Committed, Reason, SourceStatus
+from voicetap.messages import Committed
+from voicetap.vocabulary import Reason, SourceStatus
 from voicetap_capture.service import CaptureService
 from voicetap_journal import sequencer
 from voicetap_journal.service import JournalService
@@ -22,7 +23,7 @@ from voicetap_vad.segment_store import SegmentStore
 
 FEW_SEEDS = range(1, 21)  # a second: for every change
 MANY_SEEDS = range(21, 301)  # each of witness.SOMETIMES happens in at least 7 of these worlds
-MUTANT_SEEDS = (2, 3, 8, 10, 172, *FEW_SEEDS, *MANY_SEEDS)  # those that catch the mutants first, to save time
+MUTANT_SEEDS = (*FEW_SEEDS, *MANY_SEEDS)  # each mutant is caught by one of the first 20
 BENCH = Path(__file__).parents[1] / "bench/simulate.py"
 
 
@@ -64,7 +65,7 @@ def test_a_seed_decides_everything():
     world.run(3, lines.append)
     command = [sys.executable, str(BENCH), "--seed", "3", "--trace"]
     again = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
-    assert again.stdout.splitlines() == lines and len(lines) > 500
+    assert again.stdout.splitlines() == lines and len(lines) > 300
 
 
 def _publish_before_the_ring_has_it(self, frames) -> None:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import FRAME_SAMPLES, CutReason, Hypothesis, Purpose
+from voicetap.messages import FRAME_SAMPLES, Hypothesis
 from voicetap.settings import VadSettings
+from voicetap.vocabulary import CutReason, Purpose
 from voicetap_vad.endpointing import PAUSES, Endpointer
 from voicetap_vad.segmenter import ScoredFrame, Segmenter, UtteranceEnded, UtteranceStarted
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Hypothesis, Interim, Purpose, Word
+from voicetap.messages import Hypothesis, Interim, Word
+from voicetap.vocabulary import Purpose
 from voicetap_vad.partials import MAX_WINDOW, MIN_SPEECH, OVERLAP_S, LocalAgreement, PartialTracker
 
 EARLY, INTERIM = Purpose.EARLY, Purpose.INTERIM

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rig.sample_messages import id_of
 from voicetap.codec import UtteranceId
-from voicetap.messages import Job, JournalHead, Purpose, WorkerReport
+from voicetap.messages import Job, JournalHead, WorkerReport
+from voicetap.vocabulary import Purpose
 from voicetap_vad.dispatcher import Outbox, SendJob
 from voicetap_vad.speculation import (
     MAX_PERIOD_S,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Committed, Job, JournalHead, Purpose, WorkerReport
+from voicetap.messages import Committed, Job, JournalHead, WorkerReport
+from voicetap.vocabulary import Purpose
 from voicetap_vad.dispatcher import Effect, Outbox, OutboxEvent, SaveAttempt, SendJob
 
 LEASE_S = 1.0

@@ -13,15 +13,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from voicetap import Tap, config, source_spec
-from voicetap.errors import EX_CONFIG, AddressInUse, SettingsError
-from voicetap.messages import Entry, Heartbeat, ServiceState, SourceStatus
+from voicetap.errors import EX_CONFIG, AddressInUse
+from voicetap.messages import Entry, Heartbeat
 from voicetap.service import restart_backoff, shutdown
 from voicetap.service.locks import Lock, is_held
 from voicetap.tap import TapMessage
+from voicetap.vocabulary import ServiceState, SourceStatus
 from voicetap_watchdog.layout import BundleLayout
 from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
-from . import status_report
+from . import overrides, status_report
 from .heartbeat_monitor import HeartbeatMonitor
 from .programs import ProgramControl
 
@@ -31,9 +32,6 @@ MESSAGE_TIMEOUT_S = 0.1
 SOURCE_CHECK_S = 1.0  # between two checks whether a source has failed for good, while running
 MAX_CRASHES_AT_START = 3  # of one program that was never ready: the fault will not pass by itself
 MAX_OUTPUT_BYTES = 1 << 20
-
-# What a bundle in a directory of its own must not share with another one.
-PRIVATE_SETTINGS: dict[str, object] = {"journal.data_dir": "", "addresses": (), "curve_dir": "", "tap_group": ""}
 
 
 class BundleError(RuntimeError):
@@ -71,13 +69,13 @@ class Bundle:
     ):
         specs = [source] if isinstance(source, str) else source
         arguments = {
-            "sources": [_absolute(spec) for spec in specs] if specs is not None else None,
+            "sources": [overrides.absolute(spec) for spec in specs] if specs is not None else None,
             "transcribe.engine": engine,
             "transcribe.model": model,
             "capture.pace": pace,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
-        self._overrides = ({} if runtime_dir else PRIVATE_SETTINGS) | dict(settings or {}) | given
+        self._overrides = ({} if runtime_dir else overrides.PRIVATE_SETTINGS) | dict(settings or {}) | given
         self._runtime_dir = runtime_dir
         self._private_dir = ""
         self._detached = detached
@@ -104,7 +102,7 @@ class Bundle:
     def launch(self) -> None:
         """Starts the processes and returns at once. Raises SettingsError or AddressInUse."""
         self._private_dir = "" if self._runtime_dir else tempfile.mkdtemp(prefix="voicetap-")
-        variables = _environment(self._overrides | {"runtime_dir": self._runtime_dir or self._private_dir})
+        variables = overrides.environment(self._overrides | {"runtime_dir": self._runtime_dir or self._private_dir})
         self.settings = config.load(variables)
         layout = BundleLayout(self.settings)
         self.programs = layout.process_names()
@@ -343,36 +341,6 @@ def stop_on_signals(box: Bundle) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# ---- settings given to Bundle or on a command line, which override voicetap.toml and the environment --------
-
-
-def _environment(overrides: Mapping[str, object]) -> dict[str, str]:
-    """This process's environment plus `overrides`, such as `{"vad.endpoint_ms": 300}`; None overrides nothing."""
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return os.environ | {_variable(name): _as_text(name, value) for name, value in given.items()}
-
-
-def _absolute(spec: str) -> str:
-    """The source with an absolute path, for processes with another working directory. Raises SettingsError."""
-    source = source_spec.parse(spec)
-    if source.kind == "mic":
-        return spec
-    return f"{source.name}={source.kind}:{Path(source.argument).expanduser().absolute()}"
-
-
-def _variable(name: str) -> str:
-    section, _, last = name.rpartition(".")
-    return config.variable(section, last)
-
-
-def _as_text(name: str, value: object) -> str:
-    if not isinstance(value, list | tuple):
-        return str(value)
-    if broken := [item for item in value if ";" in item]:
-        raise SettingsError(f"{name}: {broken[0]!r} holds a ';', which separates the items of a list")
-    return ";".join(value)
 
 
 def _message_of(log_line: str) -> str:

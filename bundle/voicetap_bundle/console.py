@@ -9,11 +9,12 @@ from rich.status import Status as Spinner
 from rich.text import Text
 
 from voicetap.codec import as_wire
-from voicetap.messages import Failed, Final, Gap, Interim, SourceStatus, SpeechStarted, SpeechStopped, Status
+from voicetap.messages import Failed, Final, Gap, Interim, SpeechStarted, SpeechStopped, Status
 from voicetap.sanitize import sanitize
 from voicetap.settings import Settings
 from voicetap.source_spec import parse_all
 from voicetap.tap import TapMessage
+from voicetap.vocabulary import SourceStatus
 
 FIRST_NOTICE_S, NOTICE_PERIOD_S = 3.0, 10.0  # most starts are over before the first
 _TROUBLE = ("lost", "degraded", "failed", "error")

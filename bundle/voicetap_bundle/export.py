@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pysubs2
 
-from voicetap.messages import Entry, Failed, Final, Gap, Reason
+from voicetap.messages import Entry, Failed, Final, Gap
+from voicetap.vocabulary import Reason
 
 from .console import json_line
 

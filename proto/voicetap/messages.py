@@ -8,9 +8,9 @@ To evolve: add a field with a default. Never rename, retype or reuse one; make a
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from .codec import UtteranceId, message
+from .vocabulary import Purpose
 
 PROTOCOL_VERSION = 1
 SAMPLE_RATE_HZ = 16_000
@@ -18,66 +18,6 @@ SAMPLE_BYTES = 2  # signed 16 bit, little endian, one channel
 FRAME_SAMPLES = 512  # 32 ms, the block Silero wants at 16 kHz
 FRAME_BYTES = FRAME_SAMPLES * SAMPLE_BYTES
 FRAME_NS = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
-
-# The words that `str` fields below take. Fields stay `str`: a newer sender's word must not make a message malformed.
-
-
-class Purpose(StrEnum):
-    """What a Job is for."""
-
-    FINAL = "final"  # of an utterance that has ended; owed until journal has committed its entry
-    EARLY = "early"  # the very cut that will be final if this pause is the end
-    INTERIM = "interim"  # the newest sound of an open utterance
-
-
-class SourceStatus(StrEnum):
-    """The state of a source."""
-
-    LIVE = "live"
-    LOST = "lost"  # the device is gone
-    ENDED = "ended"  # the file or pipe is at its end
-    STOPPING = "stopping"  # the bundle stops: nothing more will come
-    DRAINED = "drained"  # ended or stopping, and all of it is committed
-
-
-class ServiceState(StrEnum):
-    """The state of a program, in its heartbeat."""
-
-    STARTING = "starting"
-    READY = "ready"
-    BUSY = "busy"
-    DEGRADED = "degraded"  # works, but `detail` should be read
-    DRAINING = "draining"
-
-
-class CutReason(StrEnum):
-    """Why an utterance ended."""
-
-    SILENCE = "silence"
-    SOFT_LIMIT = "soft_limit"
-    HARD_LIMIT = "hard_limit"
-    SOURCE_LOST = "source_lost"
-    SOURCE_ENDED = "source_ended"
-
-
-class Reason(StrEnum):
-    """Why an entry has no text, or why audio or an utterance is missing."""
-
-    TOO_SHORT = "too_short"
-    NO_SPEECH = "no_speech"
-    REPETITION = "repetition"
-    COMPRESSION_RATIO = "compression_ratio"
-    TOO_MANY_WORDS = "too_many_words"
-    WORKER_LOST = "worker_lost"
-    DECODE_ERROR = "decode_error"
-    STOPPED = "stopped"
-    CUTS_LOST = "cuts_lost"
-    OVERRUN = "overrun"
-    OVERFLOW = "overflow"
-    DEVICE_LOST = "device_lost"
-    CAPTURE_RESTART = "capture_restart"
-    DAMAGED = "damaged"  # a part of a file; or a frame in capture's ring, replayed as silence
-    PAUSED = "paused"  # a file has no sound there
 
 
 # ---- audio: capture to vad ----------------------------------------------------------------------

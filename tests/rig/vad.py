@@ -24,12 +24,12 @@ from voicetap.messages import (
     Heartbeat,
     Job,
     JournalHead,
-    Purpose,
     ReplayRequest,
     SpeechStarted,
     WorkerReport,
 )
 from voicetap.settings import Settings
+from voicetap.vocabulary import Purpose
 
 SPEECH = Path(__file__).parent.parent / "data/speech.wav"  # flite: one utterance of two seconds
 HEAD_S = 0.05

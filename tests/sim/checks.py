@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from voicetap.codec import UtteranceId, decode
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Entry, Final, Gap, Reason
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Entry, Final, Gap
+from voicetap.vocabulary import Reason
 
 from . import loss_causes, lost_files, sound
 

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, SourceStatus
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
+from voicetap.vocabulary import SourceStatus
 
 from .sound import Sound
 

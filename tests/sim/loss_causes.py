@@ -4,7 +4,8 @@ in its span."""
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Entry, Failed, Gap, Reason
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Entry, Failed, Gap
+from voicetap.vocabulary import Reason
 
 from . import lost_files, sound
 from .disturbances import Period, covered_s, overlap

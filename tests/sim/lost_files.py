@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import SAMPLE_RATE_HZ, Entry, Failed, Gap, Reason
+from voicetap.messages import SAMPLE_RATE_HZ, Entry, Failed, Gap
+from voicetap.vocabulary import Reason
 
 if TYPE_CHECKING:
     from .world import World

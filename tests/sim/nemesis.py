@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .world import World
 
 AWAY_FACTOR = 5  # longer than other faults, and than a small ring
+MAX_WRITES = 10  # steps of one transaction of journal
 MAX_STEPS = 60  # of a process, until it dies or freezes in a turn
 SUPERVISE_S = 1.5  # until supervise kills a frozen watchdog
 
@@ -33,6 +34,7 @@ def heal(world: "World") -> None:
     """From now on there are no new faults. Faulty words stay faulty."""
     world.network.conditions = Conditions(depth=world.network.conditions.depth)
     world.disk.full = False
+    world.disk.cancel_faults()
     world.engine.slow = 0.0
     for program in world.host.programs.values():
         if program.process:
@@ -70,6 +72,13 @@ def _set_the_clock(world: "World", fault: Fault) -> None:
     world.clock.wall_offset_s += (fault.chance - 0.5) * 7200
 
 
+def _kill_while_writing(world: "World", fault: Fault) -> None:
+    """Within a transaction, where a random step of a turn seldom is. Mostly journal's: every process trusts it."""
+    files = ["journal.sqlite"] * (2 * len(world.sources)) + [f"cuts-{source.name}.sqlite" for source in world.sources]
+    file, steps = files[int(fault.chance * len(files))], 1 + world.dice.randrange(MAX_WRITES)
+    world.disk.after_steps(file, steps, lambda: world.running and world.running.kill())
+
+
 def _delete_segments(world: "World", fault: Fault) -> None:
     _delete(world, "vad", lambda: [world.disk.delete(f"cuts-{source.name}.sqlite") for source in world.sources])
 
@@ -98,6 +107,7 @@ _WORLD_FAULTS: dict[str, Callable[["World", Fault], None]] = {
     "full disk": _fill_the_disk,
     "outage": _unplug_a_microphone,
     "clock": _set_the_clock,
+    "kill while writing": _kill_while_writing,
     "lost cuts": _delete_segments,
     "lost journal": _delete_journal,
     "lost ring": _delete_ring,

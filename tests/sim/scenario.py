@@ -18,6 +18,7 @@ from .network import Conditions
 FAULTS = {  # each with its weight
     "kill": 4,
     "kill in a turn": 8,
+    "kill while writing": 4,
     "freeze": 2,
     "freeze in a turn": 4,
     "freeze for ever": 2,

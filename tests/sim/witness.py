@@ -14,12 +14,12 @@ from voicetap.messages import (
     HistoryRequest,
     Interim,
     Job,
-    Reason,
     ReplayRequest,
     SpeechStarted,
     SpeechStopped,
     Status,
 )
+from voicetap.vocabulary import Reason
 
 if TYPE_CHECKING:
     from .network import Sender

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from voicetap.codec import decode
 from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Unavailable
-from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState, SourceStatus
+from voicetap.messages import SAMPLE_RATE_HZ, Entry, SourceState
 from voicetap.service import shutdown
+from voicetap.vocabulary import SourceStatus
 from voicetap_transcribe.worker import DecodeTimeout
 
 from . import checks, nemesis, shells, stand_ins

@@ -7,10 +7,11 @@ import time
 import click
 
 from voicetap import Tap, config
-from voicetap.messages import Failed, Reason
+from voicetap.messages import Failed
 from voicetap.service.locks import Lock, is_held
 from voicetap.service.shutdown import BUNDLE_KILL_S
 from voicetap.tap import TapMessage
+from voicetap.vocabulary import Reason
 from voicetap_watchdog.layout import BundleLayout
 
 from ..bundle import BundleError

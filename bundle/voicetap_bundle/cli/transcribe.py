@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from voicetap.messages import Entry, Failed, Final, Gap, Reason
+from voicetap.messages import Entry, Failed, Final, Gap
+from voicetap.vocabulary import Reason
 
 from ..bundle import Bundle, BundleError, stop_on_signals
 from ..console import LiveConsole, WaitingNotice, position_text

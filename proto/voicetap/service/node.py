@@ -24,8 +24,9 @@ from ..bus import Bus, Receiver, Sender
 from ..config import load
 from ..errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, SettingsError, Unavailable
 from ..links import Link
-from ..messages import Heartbeat, ServiceState, SourceState
+from ..messages import Heartbeat, SourceState
 from ..settings import Settings
+from ..vocabulary import ServiceState
 from . import logs
 from .failpoint import failpoint
 from .locks import Lock

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Reason, ReplayRequest
+from voicetap.messages import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, ReplayRequest
 from voicetap.service.failpoint import failpoint
+from voicetap.vocabulary import Reason
 
 MAX_REPLAY_FRAMES = 256  # per request: the reader requests again, and so controls the flow
 _PREFIX, _SUFFIX = "audio-", ".ring"  # of the file name, around the name of the source

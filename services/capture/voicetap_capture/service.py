@@ -12,15 +12,13 @@ from voicetap.messages import (
     AudioFrame,
     AudioHead,
     AudioProgress,
-    Reason,
     ReplayRequest,
-    ServiceState,
     SourceState,
-    SourceStatus,
 )
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import Node
+from voicetap.vocabulary import Reason, ServiceState, SourceStatus
 
 from .framer import DropDetector, Framer
 from .rate_control import BURST_FRAMES, RateControl

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from voicetap.messages import ServiceState
 from voicetap.service.node import Node, run
 from voicetap.settings import Settings
+from voicetap.vocabulary import ServiceState
 
 from .service import JournalService
 from .store import Store

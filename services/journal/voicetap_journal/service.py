@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from voicetap import links
 from voicetap.codec import UtteranceId
-from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, ServiceState, Status
+from voicetap.messages import Committed, Entry, Failed, Final, Gap, JournalHead, Status
 from voicetap.sanitize import sanitize_message
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import JournalSettings
+from voicetap.vocabulary import ServiceState
 
 from .live_filter import LiveFilter
 from .replay import HistoryReplay

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from voicetap.messages import Job, Purpose
+from voicetap.messages import Job
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import Settings
+from voicetap.vocabulary import Purpose
 
 from . import languages, malloc_tuning
 from .engines import base

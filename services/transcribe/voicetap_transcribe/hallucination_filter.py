@@ -4,8 +4,9 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 
-from voicetap.messages import Reason, Word
+from voicetap.messages import Word
 from voicetap.sanitize import sanitize
+from voicetap.vocabulary import Reason
 
 from .engines.base import Result
 

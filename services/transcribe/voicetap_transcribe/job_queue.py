@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Committed, Failed, Final, Job, JournalHead, Purpose
+from voicetap.messages import Committed, Failed, Final, Job, JournalHead
+from voicetap.vocabulary import Purpose
 
 from .engines.base import Result
 

@@ -3,18 +3,9 @@
 import math
 from dataclasses import replace
 
-from voicetap.messages import (
-    SAMPLE_BYTES,
-    SAMPLE_RATE_HZ,
-    CutReason,
-    Failed,
-    Final,
-    Hypothesis,
-    Job,
-    Reason,
-    Word,
-)
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Failed, Final, Hypothesis, Job, Word
 from voicetap.sanitize import MAX_LABEL, sanitize
+from voicetap.vocabulary import CutReason, Reason
 
 from .engines.base import Result
 from .hallucination_filter import filter_result, normalized

@@ -5,22 +5,12 @@ import time
 from dataclasses import replace
 
 from voicetap import links
-from voicetap.messages import (
-    SAMPLE_BYTES,
-    SAMPLE_RATE_HZ,
-    Committed,
-    Hypothesis,
-    Job,
-    JournalHead,
-    Purpose,
-    Reason,
-    ServiceState,
-    WorkerReport,
-)
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, Committed, Hypothesis, Job, JournalHead, WorkerReport
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import TranscribeSettings
+from voicetap.vocabulary import Purpose, Reason, ServiceState
 
 from .decoder import (
     DecodeDone,

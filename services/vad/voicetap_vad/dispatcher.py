@@ -25,8 +25,6 @@ from voicetap.messages import (
     Interim,
     Job,
     JournalHead,
-    Purpose,
-    Reason,
     SpeechStarted,
     SpeechStopped,
     Status,
@@ -34,6 +32,7 @@ from voicetap.messages import (
 )
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import Node
+from voicetap.vocabulary import Purpose, Reason
 
 from .segment_store import SegmentStore
 from .worker_pool import SpeculativeJobs, WorkerPool, WorkerState

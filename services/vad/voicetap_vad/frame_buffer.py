@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job, Purpose
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ, AudioFrame, Job
+from voicetap.vocabulary import Purpose
 
 from .level import LevelFollower, LevelMeter, peaks_of, samples_of
 from .segment_store import Segment, id_of

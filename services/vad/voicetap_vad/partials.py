@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Hypothesis, Interim, Purpose
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioFrame, Hypothesis, Interim
+from voicetap.vocabulary import Purpose
 
 MIN_SPEECH = int(0.35 * SAMPLE_RATE_HZ)  # samples before the first partial: engines invent words for shorter sound
 OVERLAP_S = 0.3  # of a window with the last committed word

@@ -12,17 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import (
-    SAMPLE_RATE_HZ,
-    AudioFrame,
-    Entry,
-    Failed,
-    Final,
-    Gap,
-    Reason,
-    SpeechStarted,
-    SpeechStopped,
-)
+from voicetap.messages import SAMPLE_RATE_HZ, AudioFrame, Entry, Failed, Final, Gap, SpeechStarted, SpeechStopped
+from voicetap.vocabulary import Reason
 
 log = logging.getLogger("segment_store")
 

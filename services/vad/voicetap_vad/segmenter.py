@@ -9,8 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, CutReason
+from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from voicetap.settings import VadSettings
+from voicetap.vocabulary import CutReason
 
 from .endpointing import Endpointer
 

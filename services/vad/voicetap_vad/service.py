@@ -21,9 +21,7 @@ from voicetap.messages import (
     Job,
     JournalHead,
     ReplayRequest,
-    ServiceState,
     SourceState,
-    SourceStatus,
     SpeechStarted,
     SpeechStopped,
     Status,
@@ -31,6 +29,7 @@ from voicetap.messages import (
 from voicetap.service import shutdown
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import Node
+from voicetap.vocabulary import ServiceState, SourceStatus
 
 from . import silero
 from .dispatcher import JOURNAL_TIMEOUT_S, Dispatcher, Outbox

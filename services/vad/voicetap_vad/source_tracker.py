@@ -3,19 +3,9 @@
 from dataclasses import replace
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import (
-    FRAME_BYTES,
-    AudioFrame,
-    AudioHead,
-    AudioProgress,
-    CutReason,
-    Failed,
-    Reason,
-    ReplayRequest,
-    SourceState,
-    SourceStatus,
-)
+from voicetap.messages import FRAME_BYTES, AudioFrame, AudioHead, AudioProgress, Failed, ReplayRequest, SourceState
 from voicetap.settings import VadSettings
+from voicetap.vocabulary import CutReason, Reason, SourceStatus
 
 from .segment_store import Checkpoint, Segment, SegmentKind, SegmentStore, entry_of
 from .silero import Silero

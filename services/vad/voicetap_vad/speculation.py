@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from voicetap.messages import Hypothesis, Purpose
+from voicetap.messages import Hypothesis
+from voicetap.vocabulary import Purpose
 
 from .dispatcher import Dispatcher
 from .partials import NEVER

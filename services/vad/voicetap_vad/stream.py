@@ -13,20 +13,18 @@ from voicetap.messages import (
     SAMPLE_RATE_HZ,
     AudioFrame,
     AudioHead,
-    CutReason,
     Failed,
     Final,
     Gap,
     Hypothesis,
     Interim,
     Job,
-    Purpose,
-    Reason,
     SpeechStarted,
     SpeechStopped,
 )
 from voicetap.service.failpoint import failpoint
 from voicetap.settings import VadSettings
+from voicetap.vocabulary import CutReason, Purpose, Reason
 
 from .frame_buffer import FrameBuffer, FrameScorer
 from .level import FORGET_FRAMES, LevelMeter

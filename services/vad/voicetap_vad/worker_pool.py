@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from voicetap.codec import UtteranceId
-from voicetap.messages import Job, Purpose, ServiceState, WorkerReport
+from voicetap.messages import Job, WorkerReport
+from voicetap.vocabulary import Purpose, ServiceState
 
 
 @dataclass

@@ -7,9 +7,9 @@ import os
 import sys
 
 from voicetap.errors import SettingsError
-from voicetap.messages import ServiceState
 from voicetap.service.node import Node, run
 from voicetap.settings import Settings
+from voicetap.vocabulary import ServiceState
 
 from .event_listener import EventListener
 from .liveness import LivenessMonitor

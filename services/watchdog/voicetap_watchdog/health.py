@@ -11,8 +11,9 @@ import time
 from voicetap import config, links
 from voicetap.bus import Bus
 from voicetap.errors import SettingsError
-from voicetap.messages import Heartbeat, ServiceState, SourceState, SourceStatus
+from voicetap.messages import Heartbeat, SourceState
 from voicetap.settings import Settings
+from voicetap.vocabulary import ServiceState, SourceStatus
 
 from .layout import BundleLayout
 

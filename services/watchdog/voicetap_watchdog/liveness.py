@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from voicetap.errors import EX_CONFIG
-from voicetap.messages import ServiceState
+from voicetap.vocabulary import ServiceState
 
 LATE_S = 0.5  # after a longer pause between two steps the watchdog itself was stopped
 ABORT_S = 0.3  # for the traceback of every thread; a program stopped by a signal cannot write one

@@ -9,10 +9,11 @@ import time
 
 from voicetap import links
 from voicetap.bus import Receiver
-from voicetap.messages import ServiceState, Status
+from voicetap.messages import Status
 from voicetap.service import restart_backoff
 from voicetap.service.failpoint import failpoint
 from voicetap.service.node import Node
+from voicetap.vocabulary import ServiceState
 
 from .layout import watchdog_file_path
 from .liveness import (

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import av
 
 from voicetap.errors import ConfigError
-from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ, SourceStatus
+from voicetap.messages import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from voicetap.vocabulary import SourceStatus
 
 from . import Jump
 from .channels import MIX, ChannelMixer

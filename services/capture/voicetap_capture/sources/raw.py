@@ -12,7 +12,8 @@ import stat
 import termios
 
 from voicetap.errors import ConfigError
-from voicetap.messages import FRAME_BYTES, SAMPLE_BYTES, SourceStatus
+from voicetap.messages import FRAME_BYTES, SAMPLE_BYTES
+from voicetap.vocabulary import SourceStatus
 
 from .pcm import HEAD_BYTES, RawConverter, RawFormat, container_of, may_be_mpeg
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from voicetap.messages import Reason
+from voicetap.vocabulary import Reason
 
 HOLE_S = 0.2  # timestamps are rounded, and drift; what deviates by less is no hole
 PAGE_S = 1.5  # of Ogg, whose packets of one page have the same position
