@@ -180,3 +180,13 @@ def test_a_file_without_sound_is_reported(voicetap):
     assert code != 0
     assert (out, len(err.splitlines())) == ("", 1)
     assert Path(__file__).name in err
+
+
+def test_a_directory_with_files_of_others_is_refused_and_keeps_them(voicetap, spoken: Path, runtime_dir: Path):
+    (runtime_dir / "log").mkdir()
+    (runtime_dir / "log/diary.log").write_text("dear diary")
+    (runtime_dir / "thesis.tmp").touch()
+    (runtime_dir / "notes").touch()
+    code, _, err = finished(voicetap("up", "--source", f"file:{spoken}", "--once", *SPHINX))
+    assert code == 78 and "holds files of others" in err and len(err.splitlines()) == 1
+    assert (runtime_dir / "log/diary.log").exists() and (runtime_dir / "thesis.tmp").exists()

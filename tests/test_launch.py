@@ -86,3 +86,15 @@ sys.exit(subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.ge
     environ = environment(runtime_dir) | {"PYTHONPATH": str(Path(__file__).parent)}
     with launch(environ, "-c", code) as suite:
         assert suite.wait(20) == 256 - signal.SIGINT
+
+
+def test_the_kernel_kills_a_worker_first_and_journal_and_capture_last(module, tmp_path):
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    scores = {}
+    for service in ("transcribe", "vad", "watchdog", "journal", "capture"):
+        code = "from pathlib import Path; print(Path('/proc/self/oom_score_adj').read_text())"
+        (tmp_path / f"voicetap_{service}.py").write_text(code)
+        with launch(module, "-m", "voicetap.service.launch", f"voicetap_{service}") as process:
+            scores[service] = int(process.stdout.read()) - own
+    assert list(scores) == sorted(scores, key=lambda name: -scores[name]) and scores["transcribe"] == 500
+    assert scores["journal"] == scores["capture"] == 0

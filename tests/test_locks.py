@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from voicetap.errors import AddressInUse, SettingsError, Unavailable
-from voicetap.runtime_dir import prepare
+from voicetap.runtime_dir import claim, prepare, remove_if_empty
 from voicetap.service import locks
 from voicetap.service.locks import Lock, is_held
 from voicetap.service.shutdown import is_bundle_stopping, is_stopping, mark_stopping
@@ -167,3 +168,39 @@ def test_a_lock_that_is_held_contains_the_pid_of_its_holder(tmp_path, monkeypatc
     monkeypatch.setattr(locks, "_write_pid", query_before_writing)
     Lock(tmp_path, "vad").acquire(0)
     assert queried == [False] and is_held(tmp_path, "vad")
+
+
+def test_a_directory_is_claimed_when_it_is_new_empty_marked_or_left_by_the_version_before(tmp_path):
+    for number, names in enumerate(((), (".voicetap", "notes.txt"), ("vad.lock", "audio-mic.ring", "log", "history"))):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        for name in names:
+            (directory / name).mkdir() if name == "log" else (directory / name).touch()
+        if "history" in names:
+            (directory / "history").unlink()
+            with socket.socket(socket.AF_UNIX) as left_behind:
+                left_behind.bind(str(directory / "history"))
+        assert claim(str(directory)) == directory and (directory / ".voicetap").exists()
+    assert claim(str(tmp_path / "new")).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("names", [["thesis.odt"], ["vad.lock", "photo.tmp.jpg"], ["log"], [".bashrc", "log"]])
+def test_a_directory_of_others_is_refused_and_not_changed(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(SettingsError, match="holds files of others, such as .*: set it to an empty directory"):
+        claim(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_directory_goes_with_its_last_file(tmp_path):
+    path = claim(str(tmp_path / "run"))
+    (path / "kept").touch()
+    remove_if_empty(path)
+    assert {each.name for each in path.iterdir()} == {"kept", ".voicetap"}
+    (path / "kept").unlink()
+    remove_if_empty(path)
+    assert not path.exists()
+    remove_if_empty(path)

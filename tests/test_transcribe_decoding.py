@@ -1,5 +1,7 @@
 """Whisper's decoding without a model: which searches are made, window sizes, and what is decoded again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -170,6 +172,27 @@ def test_a_short_window_is_decoded_again_in_full_where_something_is_wrong(short,
 )
 def test_the_better_of_two_windows(short, full, wins):
     assert decoding.better(short, full, bits((0, 9)), 9.0).best.text == wins
+
+
+def said(text: str, start_s: float, **more: float) -> Decoded:
+    """A word per second."""
+    spoken = [
+        Word(word=f" {word}", start_s=start_s + at, end_s=start_s + at + 1, probability=1.0)
+        for at, word in enumerate(text.split())
+    ]
+    return Decoded(candidate(f" {text}", -0.2, **more), tuple(spoken))
+
+
+def test_a_stretch_that_no_window_has_words_for_is_decoded_alone_and_put_in_its_place():
+    both = said("one two", 0.0)
+    both = replace(both, words=(*both.words, *said("seven eight", 6.0).words))
+    assert decoding.uncovered_span(both, bits((0, 8)), 8.0) == (2.0, 6.0)
+    whole = decoding.inserted(both, said("three four five", 0.5), 2.0)
+    assert whole.best.text == " one two three four five seven eight"
+    assert [word.start_s for word in whole.words] == [0.0, 1.0, 2.5, 3.5, 4.5, 6.0, 7.0]
+    assert decoding.inserted(both, said("thank you", 0.5, no_speech_prob=0.6), 2.0) == both
+    assert decoding.inserted(both, said("no " * 9, 0.5), 2.0) == both
+    assert decoding.uncovered_span(both, bits((0, 2), (6, 8)), 8.0) is None
 
 
 def test_a_later_window_gets_the_speech_from_its_beginning_on():

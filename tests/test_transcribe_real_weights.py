@@ -1,6 +1,9 @@
 """Whisper tiny.en's published weights on flite's speech: words, windows and what is no speech."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +109,25 @@ def test_the_texts_are_those_of_faster_whispers_own_transcribe(engine, tmp_path)
         segments, _ = engine._whisper.transcribe(samples, beam_size=5, language="en")
         theirs = "".join(segment.text for segment in segments)
         assert speech.word_error_rate([theirs], [text_of(engine, pcm)]) <= 0.15
+
+
+MEASURE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from voicetap_transcribe import malloc_tuning
+malloc_tuning.keep_freed_memory()
+import psutil
+from rig.engines import SILENCE, load_whisper
+from voicetap_transcribe.engines.base import Options
+
+engine = load_whisper(sys.argv[2], cpu_threads=2)
+engine.transcribe(8 * SILENCE, Options(is_interim=True))
+print(psutil.Process().memory_full_info().pss)
+"""
+
+
+def test_memory_of_loading_is_given_back_and_a_short_window_needs_little():
+    """PSS in MiB: 173; without giving back 241; with windows of 30 s 259."""
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), str(real_weights.directory())]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(measured) < 215 << 20

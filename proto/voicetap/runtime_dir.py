@@ -5,10 +5,16 @@ import grp
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import SettingsError, Unavailable
 
+MARKER = ".voicetap"
+_FORMER_FILES = (
+    *("*.lock", "*.ring", "*.starts", "*.sock*", "*.pulse", "*.tmp", "*.new", "*.failpoint"),
+    *("cuts-*.sqlite*", "journal.sqlite*", "log", "log-*", "stopping*", "drained"),
+)
 _FOR_A_PERSON = (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
@@ -43,6 +49,40 @@ def prepare(runtime_dir: str, tap_group: str = "") -> Path:
             raise Unavailable(f"runtime_dir {path}: {error.strerror}") from None
         raise SettingsError(f"runtime_dir {path}: {error.strerror}; set it to a directory of your own") from None
     return path
+
+
+def claim(runtime_dir: str, tap_group: str = "") -> Path:
+    """As `prepare`, for a process that will also delete files in it: the directory must be voicetap's alone.
+
+    It is marked. An unmarked one is accepted when it is new, empty, or holds nothing but what the version before left.
+    Raises SettingsError for any other, before anything in it is changed.
+    """
+    path = Path(runtime_dir)
+    marker = path / MARKER
+    if path.is_dir() and not marker.exists() and (foreign := _foreign_name(path)):
+        text = f"runtime_dir {path} holds files of others, such as {foreign}"
+        raise SettingsError(f"{text}: set it to an empty directory, or one that does not exist")
+    prepare(runtime_dir, tap_group)
+    try:
+        marker.touch(mode=0o600)
+    except OSError as error:
+        raise Unavailable(f"{marker}: {error.strerror}") from None
+    return path
+
+
+def remove_if_empty(path: Path) -> None:
+    """Removes the directory unless it holds anything but its marker, or is not ours to remove."""
+    with suppress(OSError):
+        if os.listdir(path) == [MARKER]:
+            (path / MARKER).unlink()
+        path.rmdir()
+
+
+def _foreign_name(path: Path) -> str:
+    """The first name that the version before cannot have left; logs alone may be anybody's."""
+    names = {entry.name: entry for entry in path.iterdir()}
+    foreign = [name for name, entry in names.items() if not (entry.is_socket() or any(map(entry.match, _FORMER_FILES)))]
+    return next(iter(foreign or [name for name in names if all(each.startswith("log") for each in names)]), "")
 
 
 def share(path: Path, group: str, mode: int) -> None:

@@ -14,6 +14,9 @@ import sys
 _PR_SET_PDEATHSIG = 1
 # onnxruntime reports its use when imported, and writes a device id into ~/.cache.
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Which service the kernel kills first when memory runs out, added to its oom_score_adj. A worker uses most and loses
+# nothing: vad sends its job again. capture and journal stay as they are: nothing else has what they hold.
+OOM_SCORES = {"voicetap_transcribe": 500, "voicetap_vad": 300, "voicetap_watchdog": 100}
 
 
 def die_with_parent() -> None:
@@ -37,6 +40,18 @@ def ignore_sigterm() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
+def raise_oom_score(module: str) -> None:
+    """Needs no privilege, as lowering it would."""
+    if added := OOM_SCORES.get(module):
+        try:
+            with open("/proc/self/oom_score_adj", "r+") as file:
+                score = min(1000, int(file.read()) + added)
+                file.seek(0)
+                file.write(str(score))
+        except OSError:  # no /proc, or one that is read-only
+            pass
+
+
 def main() -> None:
     die_with_parent()
     ignore_sigterm()
@@ -49,6 +64,7 @@ def main() -> None:
     faulthandler.enable()  # the watchdog ends a service that hangs with SIGABRT: every thread's traceback into its log
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would contain speech
     module = sys.argv[1]
+    raise_oom_score(module)
     from .restart_backoff import wait_if_crashing
 
     wait_if_crashing(" ".join(sys.argv[1:]))

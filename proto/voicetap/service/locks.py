@@ -93,7 +93,7 @@ def is_held(runtime_dir: Path, name: str) -> bool:
     path = Lock(runtime_dir, name).path
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from None

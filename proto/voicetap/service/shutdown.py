@@ -11,6 +11,7 @@ The budget, in seconds. tests/test_shutdown_budget.py adds it up:
 - A program by itself: less than the `stopwaitsecs` after which supervisord kills it, but for transcribe.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 # supervise
@@ -73,7 +74,8 @@ def mark_container_stopping(runtime_dir: Path, program: str) -> None:
 
 
 def unmark_container_stopping(runtime_dir: Path, program: str) -> None:
-    _container_stopping(runtime_dir, program).unlink(missing_ok=True)
+    with suppress(NotADirectoryError):  # a file has taken the name of the runtime directory
+        _container_stopping(runtime_dir, program).unlink(missing_ok=True)
 
 
 def is_container_stopping(runtime_dir: Path, program: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from voicetap import runtime_dir
-from voicetap.errors import EX_CONFIG
+from voicetap.errors import EX_CONFIG, SettingsError, Unavailable
 from voicetap.service import shutdown
 from voicetap.service.locks import Lock, is_held
 
@@ -45,15 +45,8 @@ class BundleShutdown:
         """Returns when every program has exited: see the budget in voicetap.service.shutdown."""
         started_s = time.monotonic()
         self._continue_all()
-        if self._layout.is_container:
-            shutdown.mark_container_stopping(self._layout.runtime_dir, self._layout.runs[0])
-            self._settle()
-        if "capture" in self._layout.runs:
-            self._mark_stopping()
-        if self._layout.is_container:
-            self._await_upstream()
-        else:
-            self._drain()
+        if self._has_directory():
+            self._drain_in_order()
         deadline_s, answers = self._deadline_s(started_s), True
         self._child.send_signal(signal.SIGINT)  # it ignores SIGTERM: see supervisord_main
         while self._child.poll() is None:
@@ -65,12 +58,29 @@ class BundleShutdown:
         while self._has_orphans() and time.monotonic() < killed_s:
             self._wait(POLL_S)
 
+    def _has_directory(self) -> bool:
+        """Creates it again if it was removed. False when a file has taken its name: nothing can be drained there."""
+        with contextlib.suppress(SettingsError, Unavailable):
+            runtime_dir.prepare(str(self._layout.runtime_dir), self._layout.settings.tap_group)
+            return True
+        return False
+
+    def _drain_in_order(self) -> None:
+        if self._layout.is_container:
+            shutdown.mark_container_stopping(self._layout.runtime_dir, self._layout.runs[0])
+            self._settle()
+        if "capture" in self._layout.runs:
+            self._mark_stopping()
+        if self._layout.is_container:
+            self._await_upstream()
+        else:
+            self._drain()
+
     def _deadline_s(self, started_s: float) -> float:
         """A container counts from now: it may have waited for others, within its own grace period."""
         return (time.monotonic() if self._layout.is_container else started_s) + shutdown.SUPERVISE_STOP_S
 
     def _mark_stopping(self) -> None:
-        runtime_dir.prepare(str(self._layout.runtime_dir))  # it may have been removed
         try:
             shutdown.mark_stopping(self._layout.runtime_dir, is_whole=not self._layout.is_container)
         except OSError as error:  # a full disk: the programs stop without it, and their state is kept

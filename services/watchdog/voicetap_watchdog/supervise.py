@@ -210,7 +210,7 @@ def supervise(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -> Sto
 
 def supervise_once(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -> StopReason:
     """As `supervise`, but also returns when the runtime directory is removed."""
-    lock = Lock(runtime_dir.prepare(str(layout.runtime_dir)), layout.lock_name)
+    lock = Lock(runtime_dir.claim(str(layout.runtime_dir), layout.settings.tap_group), layout.lock_name)
     lock.acquire(timeout_s=0)
     try:
         if layout.is_container:
@@ -226,8 +226,7 @@ def supervise_once(layout: BundleLayout, parent_pid: int, signals: SignalPipe) -
             shutdown.unmark_container_stopping(layout.runtime_dir, layout.runs[0])
     finally:
         lock.release()
-    with contextlib.suppress(OSError):  # it contains foreign files, or belongs to another user
-        layout.runtime_dir.rmdir()
+    runtime_dir.remove_if_empty(layout.runtime_dir)
     return reason
 
 

@@ -58,7 +58,7 @@ class WatchdogFileReader:
         """Reads the file. True when it has not changed within the timeout."""
         try:
             content = self._path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             content = b""
         was_late, self._last_read_s = now_s - self._last_read_s > LATE_S, now_s
         if content != self._content:

@@ -28,6 +28,7 @@ DOUBTFUL_LOGPROB = -1.0
 FALLBACK_TEMPERATURE = 0.4  # one retry; Whisper's own six temperatures make noise six times as expensive
 
 UNCOVERED_S = 0.7  # speech without words for this long: the search ended early
+STRETCH_S = 1.0  # in the full window too: then it is decoded alone
 WORD_MARGIN_S = 0.3  # of a word's times, which are no more accurate
 VAD_FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 
@@ -124,19 +125,42 @@ def better(short: Decoded, full: Decoded, speech: bytes, audio_s: float) -> Deco
 
 
 def uncovered_s(words: tuple[Word, ...], speech: bytes, audio_s: float) -> float:
-    """The most speech between two words, before the first or after the last.
+    """The most speech between two words, before the first or after the last."""
+    return _longest_gap(words, speech, audio_s)[0]
+
+
+def uncovered_span(decoded: Decoded, speech: bytes, audio_s: float) -> tuple[float, float] | None:
+    """The stretch to decode alone, as neither window has words for its speech."""
+    speech_s, begin_s, end_s = _longest_gap(decoded.words, speech, audio_s)
+    return (begin_s, end_s) if speech_s >= STRETCH_S else None
+
+
+def inserted(decoded: Decoded, stretch: Decoded, begin_s: float) -> Decoded:
+    """The text with that of a stretch in its place, unless that is doubtful."""
+    best = stretch.best
+    if is_repetitive(best.text) or best.no_speech_prob > DOUBTFUL_NO_SPEECH_PROB or not stretch.words:
+        return decoded
+    middle = tuple(replace(word, start_s=word.start_s + begin_s, end_s=word.end_s + begin_s) for word in stretch.words)
+    before = tuple(word for word in decoded.words if word.end_s <= begin_s + WORD_MARGIN_S)
+    words = (*before, *middle, *decoded.words[len(before) :])
+    return replace(decoded, best=replace(decoded.best, text="".join(word.word for word in words)), words=words)
+
+
+def _longest_gap(words: tuple[Word, ...], speech: bytes, audio_s: float) -> tuple[float, float, float]:
+    """Seconds of speech, begin and end of the gap between words that has the most speech.
 
     `speech` is that of Job: a bit per VAD frame. Empty, there is no speech to cover.
     """
     bits = np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")
     starts_s = np.flatnonzero(bits) * VAD_FRAME_S
-    most, end_s = 0, 0.0
+    longest, end_s = (0.0, 0.0, 0.0), 0.0
     for next_s, next_end_s in [*((word.start_s, word.end_s) for word in words), (audio_s, audio_s)]:
         begin_s = end_s + WORD_MARGIN_S if end_s else 0.0
         until_s = next_s - WORD_MARGIN_S if next_s < audio_s else audio_s
-        most = max(most, np.count_nonzero((starts_s >= begin_s) & (starts_s + VAD_FRAME_S <= until_s)))
+        frames = np.count_nonzero((starts_s >= begin_s) & (starts_s + VAD_FRAME_S <= until_s))
+        longest = max(longest, (float(frames * VAD_FRAME_S), end_s, min(next_s, audio_s)))
         end_s = max(end_s, next_end_s)
-    return float(most * VAD_FRAME_S)
+    return longest
 
 
 def transcribe_windows(

@@ -58,6 +58,7 @@ class FasterWhisper:
         self._plan = windows.plan_of(found.repository, found.directory)
         if self._plan is windows.DECLARED and not self._supports_short_windows():
             self._plan = windows.UNKNOWN
+        malloc_tuning.release_freed_memory()  # converting the weights took as much as a decode takes
 
     def transcribe(self, pcm: bytes, options: Options) -> Result:
         features = self._features(np.frombuffer(pcm, "<i2"))
@@ -83,6 +84,8 @@ class FasterWhisper:
             audio_s = frames / FRAMES_PER_S
             if decoding.is_incomplete(decoded, speech, audio_s, plan.again_below):
                 decoded = decoding.better(decoded, self._decode(features, FULL_FRAMES, options), speech, audio_s)
+            if span := decoding.uncovered_span(decoded, speech, audio_s):
+                decoded = self._with_stretch(decoded, features, span, options)
         best = decoded.best
         return Result(
             text=best.text,
@@ -92,6 +95,15 @@ class FasterWhisper:
             avg_logprob=best.avg_logprob,
             no_speech_prob=best.no_speech_prob,
             compression_ratio=compression_ratio(best.text) if best.text else 0.0,
+        )
+
+    def _with_stretch(
+        self, decoded: Decoded, features: np.ndarray, span_s: tuple[float, float], options: Options
+    ) -> Decoded:
+        begin, end = (round(second * FRAMES_PER_S) for second in span_s)
+        stretch = features[:, begin:end]
+        return decoding.inserted(
+            decoded, self._decode(stretch, self._plan.final.frames(end - begin), options), span_s[0]
         )
 
     def _decode(self, features: np.ndarray, size: int, options: Options) -> Decoded:
