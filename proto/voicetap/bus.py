@@ -55,6 +55,10 @@ class Sender:
             return False
         return True
 
+    def has_subscribers(self, kind: str) -> bool:
+        """Whether topics that begin with `kind` may be subscribed: always, on a link that tracks no subscribers."""
+        return True
+
 
 class SubscriptionSender(Sender):
     """A publisher that tracks the subscriptions of its readers (XPUB)."""

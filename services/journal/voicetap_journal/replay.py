@@ -34,6 +34,7 @@ class HistoryReplay:
 
     def receive_requests(self) -> None:
         for request in self._requests:
+            assert isinstance(request, HistoryRequest), "the link carries nothing else"
             is_waiting = request.requester in self._waiting
             if not _NAME.fullmatch(request.requester) or (len(self._waiting) >= MAX_REQUESTERS and not is_waiting):
                 self.refused += 1

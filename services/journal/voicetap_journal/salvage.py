@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from voicetap.messages import Entry
 
@@ -103,7 +104,7 @@ def _stream_from(source: str, stream: str, released: set[int]) -> StreamRow:
     return source, stream, ordered[-1] + 1, [range(a + 1, b) for a, b in pairs if b - a > 1]
 
 
-def _rows(database: sqlite3.Connection, table: str) -> Iterator[tuple]:
+def _rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
     """The readable rows of a table, from both ends, whatever its columns are called; some twice."""
     for order, limit, step in (("ASC", "rowid > ?", 1), ("DESC", "rowid < ?", -1)):
         at, skipped = (0 if step > 0 else 2**62), 0

@@ -15,7 +15,7 @@ from voicetap.service.node import HEARTBEAT_COALESCE_S, Node
 from voicetap.settings import JournalSettings
 from voicetap.vocabulary import ServiceState
 
-from .live_filter import LiveFilter
+from .live_filter import LiveFilter, LiveMessage
 from .replay import HistoryReplay
 from .sequencer import Sequencer
 from .store import Store, Unwritable
@@ -101,7 +101,7 @@ class JournalService:
         for message in self._results:
             messages += 1
             if not isinstance(message, (Final, Failed, Gap)):
-                if self._live_filter.accepts(message):
+                if isinstance(message, LiveMessage) and self._live_filter.accepts(message):
                     self._transcript.send(sanitize_message(message))
             elif self._sequencer.contains(message.utterance_id):
                 repeated.append(message.utterance_id)

@@ -229,7 +229,8 @@ class Store:
 
     def _used_mb(self) -> float:
         pages, free, size = (
-            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * size / 1e6
 
