@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,7 @@ import pytest
 
 from rig import processes, real_weights
 from voicetap import config
+from voicetap.bus import Bus
 from voicetap.settings import Settings
 
 os.environ["VOICETAP_CONFIG"] = os.devnull  # bundles in this process do not read the developer's own voicetap.toml
@@ -49,6 +51,13 @@ def runtime_dir() -> Iterator[Path]:
 @pytest.fixture
 def settings(runtime_dir: Path) -> Settings:
     return config.load({"VOICETAP_RUNTIME_DIR": str(runtime_dir), "VOICETAP_CONFIG": os.devnull})
+
+
+@pytest.fixture
+def bus(settings) -> Iterator[Callable[..., Bus]]:
+    """`bus("vad")`: one of that service, closed with the test."""
+    with ExitStack() as stack:
+        yield lambda service, given=settings: stack.enter_context(Bus(service, given))
 
 
 @pytest.fixture

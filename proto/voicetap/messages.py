@@ -43,7 +43,7 @@ class AudioFrame:
 
 @message
 class AudioHead:
-    """What capture's ring holds, ten times a second: so a lost tail is noticed.
+    """The range of frames in capture's ring, ten times a second, so that a lost last frame is detected.
 
     `state`: `live`; `lost` (the device is gone, `detail` says how); `ended` (the file or pipe is at its
     end); `stopping` (the bundle stops: nothing more will come).
@@ -60,7 +60,7 @@ class AudioHead:
 
 @message
 class ReplayRequest:
-    """Please publish the frames `from_seq` up to, not including, `to_seq` on `replay/<requester>`."""
+    """Requests the frames `from_seq` up to, not including, `to_seq`, on the topic `replay/<requester>`."""
 
     source: str
     stream: str
@@ -71,13 +71,13 @@ class ReplayRequest:
 
 @message
 class AudioProgress:
-    """How far its reader is. A source faster than real time waits for it, and so does a capture that ends."""
+    """The progress of the reader. A source faster than real time waits for it, and so does a capture that stops."""
 
     source: str
     stream: str
     needed_seq: int  # the oldest frame it may still ask for
     next_seq: int = 0  # the first frame that it does not have yet
-    state: str = ""  # of the source, in the last head that it heard; drained: over, and all of it is committed
+    state: str = ""  # of the source, in the last head received; drained: ended, and all of it is committed
 
 
 # ---- speech: vad to transcribe ------------------------------------------------------------------
@@ -85,7 +85,7 @@ class AudioProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """One word on the stream's clock."""
+    """One word; its times are those of the stream."""
 
     word: str
     start_s: float
@@ -137,7 +137,7 @@ class WorkerReport:
 class Hypothesis:
     """What an early or interim Job sounded like: for vad, which alone knows whether it is worth publishing.
 
-    The worker keeps what it heard of an early Job: a final Job of the same span is answered with it at once.
+    The worker keeps the result of an early Job: a final Job of the same span is answered with it at once.
     """
 
     worker: str
@@ -278,7 +278,7 @@ class Status:
 
 @message
 class Committed:
-    """journal holds this entry for good: vad may forget the utterance, the worker its result."""
+    """journal has committed this entry: vad may drop the utterance, the worker its result."""
 
     utterance_id: UtteranceId
     journal_seq: int
@@ -286,7 +286,7 @@ class Committed:
 
 @message
 class JournalHead:
-    """Twice a second: the tail of the journal, so a lost last entry is noticed.
+    """The range of the journal, twice a second, so that a lost last entry is detected.
 
     `committed` has one id per stream: everything up to its number is committed. `highest` has the highest of which an
     entry has come, although others before it may be missing.
@@ -304,7 +304,7 @@ class JournalHead:
 
 @message
 class HistoryRequest:
-    """Please publish the entries from `since` on, at most `limit`, on `history/<requester>`."""
+    """Requests the entries from `since` on, at most `limit`, on the topic `history/<requester>`."""
 
     requester: str
     since: int
@@ -351,7 +351,7 @@ class SourceState:
 
 @message
 class Heartbeat:
-    """The work loop of `name` has just turned. Sent by that loop, never by a helper thread."""
+    """The work loop of `name` has turned. Sent by that loop, never by a helper thread."""
 
     service: str
     name: str  # the program: the service, with a number where there may be several

@@ -164,7 +164,7 @@ class SourceTracker:
         stream, backlog = self._stream, self._store.backlog()
         if not stream:
             state = SourceStatus.DRAINED if self._is_closed and not backlog else SourceStatus.LOST
-            return SourceState(source=self.source, stream="", state=state, detail="not heard yet", backlog=backlog)
+            return SourceState(source=self.source, stream="", state=state, detail="no audio yet", backlog=backlog)
         is_done = self._is_closed or (self.is_over and stream.reorder_buffer.is_complete and not stream.is_open)
         is_silent = self._lost_since_s is not None and self._head.state == SourceStatus.LIVE
         return SourceState(
