@@ -1,6 +1,7 @@
 """The `voicetap` command without a bundle: its complaints about mistakes, and its JSON output."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -143,7 +144,7 @@ def test_tap_prints_the_expected_rate_beside_the_measured(counts, expected_hz, l
 
 
 def test_a_closed_standard_input_is_one_line(runtime_dir: Path):
-    command = f"{sys.executable} -m voicetap_bundle up --source stdin <&-"
+    command = f"{shlex.quote(sys.executable)} -m voicetap_bundle up --source stdin <&-"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, env=processes.environment(runtime_dir)
     )

@@ -5,7 +5,6 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -147,6 +146,8 @@ def test_the_unit_runs_supervise_and_expects_a_watchdog():
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_unit(tmp_path):
     unit = tmp_path / "voicetap.service"
-    unit.write_text((DEPLOY / "voicetap.service").read_text().replace("/opt/voicetap/.venv/bin/python", sys.executable))
+    unit.write_text(
+        (DEPLOY / "voicetap.service").read_text().replace("/opt/voicetap/.venv/bin/python", "/usr/bin/true")
+    )
     checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")

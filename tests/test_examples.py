@@ -73,8 +73,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if block.file:
             (path / block.file).write_text(block.text)
     (path / "bin").mkdir()
-    script(path / "run", f'exec {sys.executable} -P -m voicetap_bundle up "$@"')  # tests/test_packaging.py has the rest
-    script(path / "bin/arecord", f"exec cat {path}/talk.raw")
+    script(
+        path / "run", f'exec "{sys.executable}" -P -m voicetap_bundle up "$@"'
+    )  # tests/test_packaging.py has the rest
+    script(path / "bin/arecord", f"exec cat '{path}/talk.raw'")
     return path
 
 

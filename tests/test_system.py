@@ -6,15 +6,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from faster_whisper import WhisperModel
 
-from rig import processes, speech, tinywhisper, trained
+from rig import processes, real_weights, speech, tinywhisper, trained
 from rig.collector import TapCollector
 from rig.microphone import VirtualMicrophone
 from voicetap.messages import Entry, Final, SpeechStarted
-from voicetap.settings import Settings
 from voicetap_bundle import Bundle
-from voicetap_transcribe.engines.base import Options
-from voicetap_transcribe.engines.pocketsphinx import PocketSphinx
 
 pytestmark = pytest.mark.skipif(not speech.have_flite(), reason="flite is not installed (apt install flite)")
 
@@ -61,7 +59,10 @@ def text_of(recordings: list[speech.Recording]) -> str:
 def published(files: list[Path], microphone: VirtualMicrophone) -> list[str]:
     """The text that a bundle publishes of each microphone, while these files are played into them."""
     sources = [f"{device}=mic:{device}" for device in microphone.devices]
-    with Bundle(sources, engine="pocketsphinx") as box, box.tap(events=True) as tap:
+    with (
+        Bundle(sources, engine="faster-whisper", model=str(real_weights.directory())) as box,
+        box.tap(events=True) as tap,
+    ):
         collector = TapCollector(tap)
         players = [microphone.play(file, device) for file, device in zip(files, microphone.devices, strict=True)]
         assert [player.wait() for player in players] == [0] * len(players)
@@ -93,11 +94,12 @@ def of_source(collector: TapCollector, source: str, type_: type) -> list:
 
 
 def decoded(recordings: list[speech.Recording]) -> str:
-    """The text by the same engine of each recording by itself."""
-    engine = PocketSphinx()
-    engine.load(Settings(), print)
-    texts = [engine.transcribe(speech.pcm_of(recording.path), Options()).text for recording in recordings]
-    engine.close()
+    """The text by the same weights of each recording by itself."""
+    whisper = WhisperModel(str(real_weights.directory()), device="cpu", compute_type="int8")
+    texts = []
+    for recording in recordings:
+        segments, _ = whisper.transcribe(str(recording.path), beam_size=5, language="en")
+        texts.append(" ".join(segment.text for segment in segments))
     return " ".join(texts)
 
 

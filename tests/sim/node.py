@@ -52,7 +52,7 @@ class Node:
         return set()
 
     def sleep(self, timeout_s: float) -> set[int]:
-        self._process.sleep(timeout_s)
+        self._process.pause(timeout_s)
         return set()
 
     def alive(self) -> bool:

@@ -124,6 +124,11 @@ class Process:
         if self.dead:
             raise Killed
 
+    def pause(self, seconds: float) -> None:
+        """Waits within a turn for all of `seconds`, whatever messages arrive, while the world continues."""
+        self.world.run_until(self.world.timeline.now_s + seconds, lambda: self.dead)
+        self.step()
+
     def wait(self, seconds: float) -> None:
         """Waits within a turn, for a message or `seconds`, while the world continues."""
         start_s = self.world.timeline.now_s
