@@ -118,7 +118,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def _is_trusted(path: Path) -> bool:
-    """Whether only this user and root can have written the file: a directory of somebody else may hold any."""
+    """Whether only this user and root can have written the file: a directory of another user may hold any."""
     for place in (path, path.absolute().parent):
         status = place.stat()
         others = 0o002 if status.st_gid == os.getgid() else 0o022  # most users have a group of their own, and umask 002

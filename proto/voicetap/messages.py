@@ -298,7 +298,7 @@ class JournalHead:
     committed: tuple[UtteranceId, ...] = ()
     highest: tuple[UtteranceId, ...] = ()
     boot_id: str = ""  # changes with every start of journal
-    interims_wanted: bool = True  # somebody subscribes to them: else nobody need make any
+    interims_wanted: bool = True  # a tap subscribes to them; else vad requests none
     unstored: int = 0  # entries in memory only, because the disk is full
 
 

@@ -22,7 +22,7 @@ def default_path(environ: Mapping[str, str] = os.environ) -> str:
     """$XDG_RUNTIME_DIR/voicetap; else /run/voicetap where it can be used; else a private one in /tmp.
 
     The last is the same for every process of a user, so that a tap finds it; `prepare` refuses it when it belongs to
-    somebody else.
+    another user.
     """
     if base := environ.get("XDG_RUNTIME_DIR"):
         return f"{base}/voicetap"
@@ -39,7 +39,7 @@ def prepare(runtime_dir: str, tap_group: str = "") -> Path:
     path = Path(runtime_dir)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link that somebody else laid out
+        if {path.lstat().st_uid, path.stat().st_uid} != {os.getuid()}:  # nor a link of another user
             raise PermissionError(errno.EPERM, "it belongs to another user")
         path.chmod(0o700)
         if tap_group:
@@ -79,7 +79,7 @@ def remove_if_empty(path: Path) -> None:
 
 
 def _foreign_name(path: Path) -> str:
-    """The first name that the version before cannot have left; logs alone may be anybody's."""
+    """The first name that the version before cannot have left; logs alone are no evidence."""
     names = {entry.name: entry for entry in path.iterdir()}
     foreign = [name for name, entry in names.items() if not (entry.is_socket() or any(map(entry.match, _FORMER_FILES)))]
     return next(iter(foreign or [name for name in names if all(each.startswith("log") for each in names)]), "")

@@ -30,7 +30,7 @@ def die_with_parent() -> None:
 
 
 def ignore_sigterm() -> None:
-    """Under supervisord only SIGINT stops a service: whoever sends SIGTERM to all processes at once means supervise.
+    """Under supervisord only SIGINT stops a service: a SIGTERM to all processes at once is meant for supervise.
 
     By a handler that does nothing: SIG_IGN, or supervisord's own signal mask, would be inherited by child processes.
     """

@@ -46,7 +46,7 @@ class Plan:
 
 
 FULL = Plan()
-UNKNOWN = Plan(timestamps=False, floor=False, greedy_first=True)  # as trained by somebody, for any use
+UNKNOWN = Plan(timestamps=False, floor=False, greedy_first=True)  # of unknown training
 DECLARED = Plan(Window(2.0, 0.64), Window(2.0, 0.64), timestamps=False, floor=False, greedy_first=True)
 # Measured on 244 English utterances (docs/benchmarks.md). Models without a row are decoded in full windows.
 MEASURED = {
