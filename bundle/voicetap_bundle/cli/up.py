@@ -57,10 +57,11 @@ def command(
             "--detach with --source stdin: the pipe ends with this command, so nothing would be read"
         )
     wanted = [_resolve_stdin(spec) for spec in specs] or list(settings.sources)
+    if is_sample := not specs and _has_no_microphone(settings):
+        wanted, once = [f"sample=file:{_sample()}"], True
     with LiveConsole(Console(stderr=as_json, highlight=False), settings_of(wanted, settings)) as console:
-        if not specs and _has_no_microphone(settings):
+        if is_sample:
             console.print("no microphone found (see `voicetap doctor`): this is the bundled sample")
-            wanted, once = [f"sample=file:{_sample()}"], True
         raw = {"capture.raw_rate_hz": rate, "capture.raw_channels": channels, "capture.raw_encoding": encoding}
         box = Bundle(
             wanted,
