@@ -61,6 +61,16 @@ def bus(settings) -> Iterator[Callable[..., Bus]]:
 
 
 @pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 200 kB. Only root may mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k,mode=700", "tmpfs", str(tmp_path)]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.fixture
 def spawn(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """`spawn("voicetap_vad", vad_threshold=0.4)`: a service as a process, killed after the test."""
     children: list[subprocess.Popen] = []

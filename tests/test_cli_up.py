@@ -15,6 +15,7 @@ import pytest
 import soxr
 
 from rig import processes, speech
+from rig.disk import fill
 from rig.media import write_media
 from rig.processes import eventually
 
@@ -32,9 +33,9 @@ def voicetap(runtime_dir: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """`voicetap("up", "--once")`: the running process, its output in pipes. Killed after the test."""
     started: list[subprocess.Popen] = []
 
-    def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+    def start(*arguments: str, stdin: int = subprocess.DEVNULL, **settings: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "voicetap_bundle", *arguments]
-        environment = processes.environment(runtime_dir) | {"PYTHONUNBUFFERED": "1"}
+        environment = processes.environment(runtime_dir, **settings) | {"PYTHONUNBUFFERED": "1"}
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, env=environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True))
         return started[-1]
@@ -190,3 +191,11 @@ def test_a_directory_with_files_of_others_is_refused_and_keeps_them(voicetap, sp
     code, _, err = finished(voicetap("up", "--source", f"file:{spoken}", "--once", *SPHINX))
     assert code == 78 and "holds files of others" in err and len(err.splitlines()) == 1
     assert (runtime_dir / "log/diary.log").exists() and (runtime_dir / "thesis.tmp").exists()
+
+
+def test_once_ends_although_the_disk_of_the_journal_stays_full(voicetap, spoken: Path, small_disk: Path):
+    fill(small_disk / "ballast")
+    options = ("--source", f"file:{spoken}", "--pace", "max", "--once", *SPHINX)
+    code, out, err = finished(voicetap("up", *options, journal_data_dir=str(small_disk)), within_s=50)
+    assert SENTENCE in out, "published all the same"
+    assert code == 75 and "in memory only" in err.splitlines()[-1], err

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from rig.disk import fill
 from rig.processes import eventually, output_of
 from rig.sample_messages import failed, final, gap, id_of, interim, started
 from voicetap import Tap, links
@@ -250,16 +250,6 @@ def test_forged_entries_are_refused_and_counted(journal, neighbour, settings):
     neighbour.wait_for(lambda: neighbour.of(Heartbeat) and neighbour.of(Heartbeat)[-1].drops == 1, "counted")
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A disk of 200 kB. Only root may mount one."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k,mode=700", "tmpfs", str(tmp_path)]
-    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
-
-
 @pytest.mark.parametrize("stored_before", [0, 1])
 def test_a_full_disk_delays_commits_and_nothing_else(spawn, neighbour, small_disk, stored_before):
     process = spawn(MODULE, journal_data_dir=str(small_disk))
@@ -285,15 +275,6 @@ def test_a_full_disk_delays_commits_and_nothing_else(spawn, neighbour, small_dis
     spawn(MODULE, journal_data_dir=str(small_disk))
     neighbour.ready()
     assert neighbour.history() == [(number, number) for number in numbers]
-
-
-def fill(path: Path) -> None:
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while file.write(b"\0" * 4096):
-                pass
-        except OSError:
-            return
 
 
 def test_an_impossible_directory_is_one_line_and_ex_config(spawn, runtime_dir):

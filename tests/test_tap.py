@@ -159,7 +159,7 @@ def test_a_jump_is_refilled(fake, settings):
         fake.publish(3, lose=True)
         fake.publish(2)
         assert collect_seqs(tap, fake, 7) == [1, 2, 3, 4, 5, 6, 7]
-        assert [request.since for request in fake.history_requests] == [3]
+        assert [request.since for request in fake.history_requests] == [3] and tap.missed == 3
 
 
 def test_a_lost_tail_is_noticed_by_the_head(fake, settings):

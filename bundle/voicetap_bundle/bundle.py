@@ -1,6 +1,5 @@
 """Bundle: all programs of voicetap as child processes of this one, in one runtime directory."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from voicetap import Tap, config, source_spec
-from voicetap.errors import EX_CONFIG, AddressInUse
+from voicetap.errors import EX_CONFIG, EX_TEMPFAIL, AddressInUse
 from voicetap.messages import Entry, Heartbeat
 from voicetap.service import restart_backoff, shutdown
 from voicetap.service.locks import Lock, is_held
@@ -24,14 +23,14 @@ from voicetap_watchdog.supervisord_rpc import SupervisedProcess
 
 from . import overrides, status_report
 from .heartbeat_monitor import HeartbeatMonitor
-from .programs import ProgramControl
+from .programs import ProgramControl, SuperviseLog, message_of
 
 START_S = 120.0  # the first start may download a model
 POLL_S = 0.25  # between two checks of supervisord's programs, while starting
 MESSAGE_TIMEOUT_S = 0.1
 SOURCE_CHECK_S = 1.0  # between two checks whether a source has failed for good, while running
+UNSTORED_S = 10.0  # until `once` gives up on a disk that stays full
 MAX_CRASHES_AT_START = 3  # of one program that was never ready: the fault will not pass by itself
-MAX_OUTPUT_BYTES = 1 << 20
 
 
 class BundleError(RuntimeError):
@@ -111,11 +110,12 @@ class Bundle:
             running = f"as process {self._lock.owner()} in {self.settings.runtime_dir}"
             raise AddressInUse(f"voicetap runs already, {running} (`voicetap down` stops it)")
         self._launched_s, self._was_ready = time.monotonic(), False
+        self._unstored_s = self._launched_s
         # An existing journal has entries from before this launch, which `messages` does not yield.
         self._since = None if self._has_history() else 1
         self._failed: dict[str, BundleError] = {}  # sources that cannot be read after all
         self._next_check_s = 0.0
-        self._output = self._closing.enter_context(_Output())
+        self._output = self._closing.enter_context(SuperviseLog())
         self._heartbeats = self._closing.enter_context(HeartbeatMonitor(self.settings, self.programs))
         self._program_control = ProgramControl(self.settings)
         self._process = subprocess.Popen(
@@ -152,7 +152,7 @@ class Bundle:
 
     def problems(self) -> list[str]:
         """What supervise has logged since the last call."""
-        return [_message_of(line) or line for line in self._output.read() if " ERROR " in line]
+        return [message_of(line) or line for line in self._output.read() if " ERROR " in line or " WARNING " in line]
 
     def _unready(self) -> dict[str, Heartbeat | None]:
         latest = {name: self._heartbeats.fresh(name) for name in self.programs}
@@ -176,6 +176,8 @@ class Bundle:
         with self.tap(self._since, interims=interims, events=events) as tap:
             while self.is_running() and not (once and self.is_drained()) and not self._have_all_sources_failed():
                 yield tap.next(timeout_s=MESSAGE_TIMEOUT_S)
+                if once:
+                    self._raise_if_unstored()
             while (message := tap.next(timeout_s=0)) is not None:
                 yield message
             next_seq = tap.next_seq
@@ -186,6 +188,24 @@ class Bundle:
                 yield from rest.history()
         if self._failed and self.is_running():
             raise next(iter(self._failed.values()))
+
+    def _raise_if_unstored(self) -> None:
+        """Raises BundleError when all sources have ended, and journal has held entries in memory only for too long."""
+        journal, captures = (
+            self._heartbeats.fresh("journal"),
+            [self._heartbeats.fresh(name) for name in self._captures()],
+        )
+        have_ended = all(
+            each and all(source.state == SourceStatus.ENDED for source in each.sources) for each in captures
+        )
+        is_held = journal is not None and journal.state == ServiceState.DEGRADED and journal.queue_depth > 0
+        if not (have_ended and is_held):
+            self._unstored_s = time.monotonic()
+        elif time.monotonic() - self._unstored_s > UNSTORED_S:
+            raise BundleError(f"{journal.queue_depth} entries are in memory only: {journal.detail}", EX_TEMPFAIL)
+
+    def _captures(self) -> list[str]:
+        return [name for name in self.programs if name.startswith("capture-")]
 
     def transcripts(self) -> Iterator[Entry]:
         """Every entry, until all sources have ended: for files."""
@@ -206,7 +226,7 @@ class Bundle:
 
     def lost_sources(self) -> dict[str, str]:
         """The sources that deliver nothing, and why."""
-        captures = [self._heartbeats.fresh(name) for name in self.programs if name.startswith("capture-")]
+        captures = [self._heartbeats.fresh(name) for name in self._captures()]
         states = [source for capture in captures if capture for source in capture.sources]
         return {source.source: source.detail for source in states if source.state == SourceStatus.LOST}
 
@@ -272,7 +292,7 @@ class Bundle:
         elif not self.stop_asked:
             self._output.read()
             last = self._output.last_line
-            reason = _message_of(last) if last else f"the supervisor ended with exit code {exit_code}"
+            reason = message_of(last) if last else f"the supervisor ended with exit code {exit_code}"
             raise BundleError(reason, exit_code if exit_code > 0 else 1)
 
     def _have_all_sources_failed(self) -> bool:
@@ -288,7 +308,7 @@ class Bundle:
 
     def _reason(self, program: SupervisedProcess) -> str:
         line = self._program_control.last_log_line(program.name)
-        return f"{program.name}: {_message_of(line) or 'it cannot start, and its log is empty'}"
+        return f"{program.name}: {message_of(line) or 'it cannot start, and its log is empty'}"
 
     def _crashes(self, program: SupervisedProcess) -> int:
         """Starts since the launch, after the first, of a program that does not run now."""
@@ -296,33 +316,6 @@ class Bundle:
             return 0
         starts_s = restart_backoff.starts_of(self.settings.runtime_dir, program.name)
         return len([start_s for start_s in starts_s if start_s > self._launched_s]) - 1
-
-
-class _Output:
-    """What supervise logs. It is shortened now and then, as a bundle may run for months."""
-
-    def __init__(self) -> None:
-        self.last_line = ""
-        self._offset = 0
-
-    def __enter__(self) -> "_Output":
-        self.file = tempfile.TemporaryFile()
-        fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)  # its writer goes on at the end, also of a shortened file
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.file.close()
-
-    def read(self) -> list[str]:
-        """The new lines."""
-        self.file.seek(self._offset)
-        lines = [line for line in self.file.read().decode(errors="replace").splitlines() if line.strip()]
-        self._offset = self.file.tell()
-        if self._offset > MAX_OUTPUT_BYTES:
-            self.file.truncate(0)
-            self._offset = 0
-        self.last_line = lines[-1] if lines else self.last_line
-        return lines
 
 
 @contextmanager
@@ -341,8 +334,3 @@ def stop_on_signals(box: Bundle) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _message_of(log_line: str) -> str:
-    """A log line without its time, logger name and level."""
-    return log_line.rpartition(" ERROR ")[2].strip()

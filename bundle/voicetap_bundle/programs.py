@@ -1,13 +1,18 @@
-"""The programs of a bundle, as its supervisord lists them."""
+"""The programs of a bundle, as its supervisord lists them, and what `supervise` logs."""
 
 import contextlib
+import fcntl
+import os
 import re
+import tempfile
 
 from voicetap.settings import Settings
 from voicetap_watchdog.layout import BundleLayout
 from voicetap_watchdog.supervisord_rpc import UNREACHABLE, SupervisedProcess, SupervisordClient
 
 _THREADS = re.compile(r"  File |Thread 0x|Current thread 0x|Extension modules: ")
+
+MAX_LOG_BYTES = 1 << 20
 
 
 class ProgramControl:
@@ -48,3 +53,35 @@ class ProgramControl:
                 self._supervisord.signal(process, name)
                 return True
         return False
+
+
+class SuperviseLog:
+    """What supervise logs. It is shortened now and then, as a bundle may run for months."""
+
+    def __init__(self) -> None:
+        self.last_line = ""
+        self._offset = 0
+
+    def __enter__(self) -> "SuperviseLog":
+        self.file = tempfile.TemporaryFile()
+        fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)  # its writer goes on at the end, also of a shortened file
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.file.close()
+
+    def read(self) -> list[str]:
+        """The new lines."""
+        self.file.seek(self._offset)
+        lines = [line for line in self.file.read().decode(errors="replace").splitlines() if line.strip()]
+        self._offset = self.file.tell()
+        if self._offset > MAX_LOG_BYTES:
+            self.file.truncate(0)
+            self._offset = 0
+        self.last_line = lines[-1] if lines else self.last_line
+        return lines
+
+
+def message_of(log_line: str) -> str:
+    """A log line without its time, logger name and level."""
+    return re.split(" (?:ERROR|WARNING) ", log_line)[-1].strip()

@@ -53,7 +53,8 @@ class Tap:
     last one: a reader killed before that gets that entry again, and never misses one. One reader per name.
     `interims`, `events`: also yield partial text while it is spoken, and speech and status events.
     `source`: only this source. By default a Tap yields each Final, Failed and Gap once, in order of `journal_seq`,
-    which is 0 while journal's disk is full. `next_seq` is where a later Tap resumes. Not safe to share between threads.
+    which is 0 while journal's disk is full. `next_seq` is where a later Tap resumes; `missed` counts what was lost on
+    the way and requested again. Not safe to share between threads.
     """
 
     unstored = 0  # entries that journal's last answer to `history` lacks, because its disk is full
@@ -69,6 +70,7 @@ class Tap:
         settings: Settings | None = None,
     ):
         self.journal_id = ""
+        self.missed = self._counted_seq = 0  # entries that were lost on the way; counted up to this one
         self._next_seq = since  # of the next entry to release
         self._position_store: PositionStore | None = None
         self._unacked: Position | None = None  # after the entry that the reader has now
@@ -198,8 +200,14 @@ class Tap:
         if entry.journal_seq >= self._next_seq:
             self._ahead[entry.journal_seq] = entry
         self._release()
-        if self._ahead:
+        if self._ahead and self._next_seq is not None:
+            self._count_missed(min(self._ahead))
             self._request_history()
+
+    def _count_missed(self, received_seq: int) -> None:
+        """Once for every hole: from the next entry, or where the last hole ended, to what was received behind it."""
+        self.missed += max(0, received_seq - max(self._next_seq or 0, self._counted_seq))
+        self._counted_seq = max(self._counted_seq, received_seq)
 
     def _on_unnumbered(self, entry: Entry) -> None:
         """journal's disk is full: the entry is published again, with its number, once it is stored."""

@@ -55,3 +55,5 @@ def command() -> None:
             untranscribed.on_message(message)
     if untranscribed.count:
         click.echo(str(untranscribed))
+    if layout.has_audio():
+        click.echo("the last utterances are not transcribed yet: the next start resumes with them")

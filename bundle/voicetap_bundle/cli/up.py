@@ -143,7 +143,12 @@ def _print_messages(box: Bundle, console: LiveConsole, once: bool, as_json: bool
             print_json(message)
         elif message is not None and not as_json:
             console.show(message)
-        for problem in box.problems():
-            console.print(problem)
+        _print_problems(box, console)
+    _print_problems(box, console)
     if untranscribed.count:
         console.print(str(untranscribed))
+
+
+def _print_problems(box: Bundle, console: LiveConsole) -> None:
+    for problem in box.problems():
+        console.print(problem)
