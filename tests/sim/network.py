@@ -102,7 +102,8 @@ class Network:
     def stall_one(self, seconds: float) -> None:
         """Delays everything on a random connection."""
         if alive := self.alive:
-            self.dice.choice(alive).last_s = self.timeline.now_s + seconds
+            stalled = self.dice.choice(alive)
+            stalled.last_s = max(stalled.last_s, self.timeline.now_s + seconds)  # a shorter stall reorders nothing
 
     def _join(self, sender: "Sender", receiver: "Receiver") -> None:
         connection = Connection(self, sender, receiver)
