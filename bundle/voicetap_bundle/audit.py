@@ -1,14 +1,11 @@
 """Collects what capture, vad and journal recorded of every stream, and checks that it adds up. Disturbs no service."""
 
-import json
 import os
-import subprocess
-import sys
 
 from voicetap import Tap, config
 from voicetap.settings import Settings
 
-from .bundle import BundleError
+from .bundle import EXIT_NOT_RUNNING, BundleError
 from .reconciliation import (
     FrameRun,
     NumberedSpan,
@@ -18,9 +15,7 @@ from .reconciliation import (
     summary,
     violations,
 )
-
-TIMEOUT_S = 20.0
-EXIT_NOT_RUNNING = 3
+from .service_query import query
 
 StreamKey = tuple[str, str]  # source and stream
 CommittedSpan = tuple[int, StreamKey, NumberedSpan]  # first its journal_seq
@@ -31,28 +26,14 @@ def audit(settings: Settings) -> dict[str, list]:
 
     Raises BundleError when no bundle runs there or one of its files cannot be read.
     """
-    surveys = _query("voicetap_capture", "--frames", settings)
-    segment_lists = _query("voicetap_vad", "--segments", settings)
+    environment = os.environ | config.as_environment(settings)
+    surveys = query("voicetap_capture", "--frames", "voicetap_capture --frames", environment)
+    segment_lists = query("voicetap_vad", "--segments", "voicetap_vad --segments", environment)
     entries = _entries(settings)  # last: vad drops a segment only after journal has its entry
     streams = _records(surveys, segment_lists, entries)
     found = [text for records in streams for text in violations(records)]
     in_sequence = sequence_violations(seq for seq, _, _ in entries)
     return {"violations": in_sequence + found, "streams": [summary(records) for records in streams]}
-
-
-def _query(module: str, option: str, settings: Settings) -> list | dict:
-    """Runs the service's module with an option that prints its file as JSON; only that service has the format."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", module, option],
-        env=os.environ | config.as_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode:
-        raise BundleError(f"{module} {option}: {done.stderr.strip().rpartition(chr(10))[2]}", 1)
-    return json.loads(done.stdout)
 
 
 def _entries(settings: Settings) -> list[CommittedSpan]:

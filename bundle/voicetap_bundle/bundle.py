@@ -30,6 +30,7 @@ POLL_S = 0.25  # between two checks of supervisord's programs, while starting
 MESSAGE_TIMEOUT_S = 0.1
 SOURCE_CHECK_S = 1.0  # between two checks whether a source has failed for good, while running
 UNSTORED_S = 10.0  # until `once` gives up on a disk that stays full
+EXIT_NOT_RUNNING = 3  # of commands that need a running bundle
 MAX_CRASHES_AT_START = 3  # of one program that was never ready: the fault will not pass by itself
 
 
@@ -191,12 +192,9 @@ class Bundle:
 
     def _raise_if_unstored(self) -> None:
         """Raises BundleError when all sources have ended, and journal has held entries in memory only for too long."""
-        journal, captures = (
-            self._heartbeats.fresh("journal"),
-            [self._heartbeats.fresh(name) for name in self._captures()],
-        )
+        journal = self._heartbeats.fresh("journal")
         have_ended = all(
-            each and all(source.state == SourceStatus.ENDED for source in each.sources) for each in captures
+            each and all(source.state == SourceStatus.ENDED for source in each.sources) for each in self._captures()
         )
         is_held = journal is not None and journal.state == ServiceState.DEGRADED and journal.queue_depth > 0
         if not (have_ended and is_held):
@@ -204,8 +202,9 @@ class Bundle:
         elif time.monotonic() - self._unstored_s > UNSTORED_S:
             raise BundleError(f"{journal.queue_depth} entries are in memory only: {journal.detail}", EX_TEMPFAIL)
 
-    def _captures(self) -> list[str]:
-        return [name for name in self.programs if name.startswith("capture-")]
+    def _captures(self) -> list[Heartbeat | None]:
+        """The fresh heartbeat of every capture."""
+        return [self._heartbeats.fresh(name) for name in self.programs if name.startswith("capture-")]
 
     def transcripts(self) -> Iterator[Entry]:
         """Every entry, until all sources have ended: for files."""
@@ -226,8 +225,7 @@ class Bundle:
 
     def lost_sources(self) -> dict[str, str]:
         """The sources that deliver nothing, and why."""
-        captures = [self._heartbeats.fresh(name) for name in self._captures()]
-        states = [source for capture in captures if capture for source in capture.sources]
+        states = [source for capture in self._captures() if capture for source in capture.sources]
         return {source.source: source.detail for source in states if source.state == SourceStatus.LOST}
 
     def engine(self) -> str:

@@ -1,17 +1,13 @@
 """`voicetap devices`: lists the microphones, as capture finds them."""
 
 import json
-import subprocess
-import sys
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from ..bundle import BundleError
 from ..console import shown
-
-TIMEOUT_S = 20.0
+from ..service_query import query
 
 
 def list_devices() -> list[dict]:
@@ -19,16 +15,8 @@ def list_devices() -> list[dict]:
 
     Raises BundleError when that ends badly.
     """
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "voicetap_capture", "--devices"],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode:
-        raise BundleError(f"the devices cannot be listed: {done.stderr.strip().rpartition(chr(10))[2]}", 1)
-    return json.loads(done.stdout)
+    devices: list[dict] = query("voicetap_capture", "--devices", "the devices cannot be listed")
+    return devices
 
 
 @click.command("devices")

@@ -14,9 +14,8 @@ from voicetap.tap import TapMessage
 from voicetap.vocabulary import Reason
 from voicetap_watchdog.layout import BundleLayout
 
-from ..bundle import BundleError
+from ..bundle import EXIT_NOT_RUNNING, BundleError
 
-EXIT_NOT_RUNNING = 3
 MESSAGE_TIMEOUT_S = 0.05
 
 

@@ -12,12 +12,12 @@ from voicetap import config
 from voicetap_watchdog.layout import BundleLayout
 
 from .. import status_report
+from ..bundle import EXIT_NOT_RUNNING
 from ..console import shown
 from ..heartbeat_monitor import HeartbeatMonitor
 from ..programs import ProgramControl
 
 MEASURE_S = 1.3  # two heartbeats at least, 0.5 s apart: CPU use is the difference of two
-EXIT_NOT_RUNNING = 3
 SILENT_DBFS = -120.0  # and what is not measured
 MENTIONED_CLIPPING = 0.001
 WIDTH_IN_A_PIPE = 250  # no terminal wraps the lines

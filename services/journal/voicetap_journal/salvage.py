@@ -19,6 +19,7 @@ from .tables import (
     PUT_STREAM,
     READ_ERRORS,
     StreamRow,
+    configure,
     create_schema,
     entry_of,
     entry_row,
@@ -39,8 +40,7 @@ def salvage(damaged: Path, target: Path, new_id: str, is_durable: bool) -> int:
         leftover.unlink()
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     with closing(_connect(damaged)) as old, closing(sqlite3.connect(target, isolation_level=None)) as new:
-        new.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
-        new.execute("PRAGMA secure_delete = ON")
+        configure(new, is_durable)
         new.execute("PRAGMA journal_mode = WAL")
         new.execute("BEGIN IMMEDIATE")
         journal_id, next_seq = _journal(old) or (new_id, 1)

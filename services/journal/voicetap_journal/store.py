@@ -27,6 +27,7 @@ from .tables import (
     READ_ERRORS,
     SCHEMA_VERSION,
     StreamRow,
+    configure,
     create_schema,
     entry_of,
     entry_row,
@@ -181,8 +182,7 @@ class Store:
 
     def _load(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+        configure(self._db, self._durable)
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if SCHEMA_VERSION < version <= MAX_VERSION:
             raise ConfigError(f"{self._path} was written by a newer voicetap: move it away, or update")

@@ -46,6 +46,12 @@ def is_damage(error: Exception) -> bool:
     return code is None or code & 0xFF in _DAMAGED
 
 
+def configure(database: sqlite3.Connection, is_durable: bool) -> None:
+    """With `is_durable` every commit waits for the disk."""
+    database.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
+    database.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+
+
 def create_schema(database: sqlite3.Connection, journal_id: str) -> None:
     """In one transaction, which the caller has begun."""
     for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):

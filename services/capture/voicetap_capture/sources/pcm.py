@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from voicetap.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
@@ -62,8 +63,7 @@ def _to_s16(pcm: bytes, encoding: str) -> bytes:
     import numpy  # 0.1 s of start-up, only where another encoding is set
 
     if encoding in ("mulaw", "alaw"):
-        expand = _from_mulaw if encoding == "mulaw" else _from_alaw
-        return numpy.array([expand(code) for code in range(256)], "<i2")[numpy.frombuffer(pcm, "u1")].tobytes()
+        return numpy.array(_expanded(encoding), "<i2")[numpy.frombuffer(pcm, "u1")].tobytes()
     if encoding.startswith("f32"):
         samples = numpy.nan_to_num(numpy.frombuffer(pcm, "<f4" if encoding == "f32le" else ">f4"))
         return numpy.clip(numpy.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
@@ -72,6 +72,12 @@ def _to_s16(pcm: bytes, encoding: str) -> bytes:
     if encoding == "s32le":
         return (numpy.frombuffer(pcm, "<i4") >> 16).astype("<i2").tobytes()
     return numpy.frombuffer(pcm, ">i2").astype("<i2").tobytes()
+
+
+@cache
+def _expanded(encoding: str) -> list[int]:
+    """The sample of each code: once, not for every block."""
+    return [(_from_mulaw if encoding == "mulaw" else _from_alaw)(code) for code in range(256)]
 
 
 def _from_mulaw(code: int) -> int:

@@ -151,8 +151,7 @@ def _longest_gap(words: tuple[Word, ...], speech: bytes, audio_s: float) -> tupl
 
     `speech` is that of Job: a bit per VAD frame. Empty, there is no speech to cover.
     """
-    bits = np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")
-    starts_s = np.flatnonzero(bits) * VAD_FRAME_S
+    starts_s = np.flatnonzero(_bits(speech)) * VAD_FRAME_S
     longest, end_s = (0.0, 0.0, 0.0), 0.0
     for next_s, next_end_s in [*((word.start_s, word.end_s) for word in words), (audio_s, audio_s)]:
         begin_s = end_s + WORD_MARGIN_S if end_s else 0.0
@@ -177,8 +176,12 @@ def transcribe_windows(
 
 def _from(speech: bytes, start_s: float) -> bytes:
     """The bits from `start_s` on."""
-    bits = np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")[round(start_s / VAD_FRAME_S) :]
-    return np.packbits(bits, bitorder="little").tobytes()
+    return np.packbits(_bits(speech)[round(start_s / VAD_FRAME_S) :], bitorder="little").tobytes()
+
+
+def _bits(speech: bytes) -> np.ndarray:
+    """A 0 or 1 per VAD frame."""
+    return np.unpackbits(np.frombuffer(speech, np.uint8), bitorder="little")
 
 
 def _decoded_frames(part: Result) -> int:
